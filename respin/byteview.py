@@ -1,0 +1,126 @@
+"""Random access to a range of bytes, whatever they come from, with bounds checked in one place.
+
+Parsers take a :class:`ByteView`, so the same code reads a file, an extent of an ISO and a file that lies compressed
+inside a squashfs inside that ISO.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Iterator, Protocol
+
+from respin.errors import MalformedError
+
+
+class ByteView(Protocol):
+    """``size`` bytes that can be read at any offset."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def name(self) -> str:
+        """What to call these bytes in a message."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``; raises MalformedError when the range leaves the view."""
+
+
+class FileView:
+    """A byte range of an open file. The descriptor stays the caller's; reads never move its position."""
+
+    def __init__(self, fd: int, name: str, offset: int = 0, size: int = -1) -> None:
+        self._fd = fd
+        self._name = name
+        self.offset = offset
+        self._size = os.fstat(fd).st_size - offset if size < 0 else size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self, offset, length)
+        chunks = []
+        position, left = self.offset + offset, length
+        while left:
+            chunk = os.pread(self._fd, left, position)
+            if not chunk:
+                raise MalformedError(
+                    f"the file ends at byte {position} where {left} more bytes were expected",
+                    where=self._name,
+                    remedy="the file is truncated, or was shortened while it was read; fetch it again",
+                    finding="truncated",
+                )
+            chunks.append(chunk)
+            position += len(chunk)
+            left -= len(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class SubView:
+    """A window of another view."""
+
+    def __init__(self, parent: ByteView, offset: int, size: int, name: str) -> None:
+        check_range(parent, offset, size)
+        self._parent = parent
+        self._name = name
+        self.offset = offset
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self, offset, length)
+        return self._parent.read(self.offset + offset, length)
+
+
+class BytesView:
+    """A view of bytes in memory."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data = data
+        self._name = name
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self, offset, length)
+        return self._data[offset : offset + length]
+
+
+def check_range(view: ByteView, offset: int, length: int) -> None:
+    """Raise MalformedError unless ``[offset, offset + length)`` lies inside ``view``."""
+    if offset < 0 or length < 0 or offset + length > view.size:
+        raise MalformedError(
+            f"bytes {offset}..{offset + length} are wanted but there are only {view.size}",
+            where=view.name,
+            remedy="the file is truncated or damaged; fetch it again and compare its checksum",
+            finding="truncated",
+        )
+
+
+def chunks(view: ByteView, offset: int = 0, length: int = -1, step: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes of ``view`` from ``offset`` on, ``length`` of them (-1: to the end), in pieces of at most ``step``."""
+    end = view.size if length < 0 else offset + length
+    while offset < end:
+        piece = view.read(offset, min(step, end - offset))
+        yield piece
+        offset += len(piece)

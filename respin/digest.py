@@ -1,0 +1,32 @@
+"""SHA-256 of files and views, in one pass and with progress."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Iterable
+
+from respin.byteview import ByteView, chunks
+from respin.progress import SILENT, Progress
+
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of ``data``, 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_chunks(pieces: Iterable[bytes]) -> str:
+    """The SHA-256 of the concatenation of ``pieces``."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_view(view: ByteView, progress: Progress = SILENT, title: str = "") -> str:
+    """The SHA-256 of all of ``view``."""
+    digest = hashlib.sha256()
+    with progress.step(title or f"hashing {view.name}", view.size) as step:
+        for piece in chunks(view):
+            digest.update(piece)
+            step.advance(len(piece))
+    return digest.hexdigest()

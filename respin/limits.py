@@ -1,0 +1,48 @@
+"""Limits for untrusted input, in one place: nothing read from an ISO, a bundle or an RPM is allowed more than this.
+
+They are far above what real Nodes and plugins need and far below what would hurt the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds; sizes in bytes, the rest are counts."""
+
+    # ISO 9660
+    iso_directory: int = 32 * MiB
+    iso_records: int = 1_000_000
+    iso_depth: int = 64
+    iso_path_table: int = 16 * MiB
+    # squashfs and ext
+    squashfs_inodes: int = 4_000_000
+    squashfs_table: int = 512 * MiB
+    ext_directory: int = 256 * MiB
+    ext_inodes: int = 8_000_000
+    ext_depth: int = 256
+    small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
+    # OpenPGP and checksum files
+    signature: int = 1 * MiB
+    checksum_file: int = 1 * MiB
+    key_file: int = 4 * MiB
+    # bundles and RPMs
+    manifest: int = 4 * MiB
+    bundle: int = 8 * GiB
+    bundle_members: int = 1_000
+    rpm: int = 4 * GiB
+    rpm_signature_header: int = 64 * MiB
+    rpm_header: int = 256 * MiB
+    rpm_header_entries: int = 0xFFFF
+    rpm_files: int = 500_000
+    # what a provenance statement or a signature slot may be
+    statement: int = 16 * MiB
+
+
+LIMITS = Limits()

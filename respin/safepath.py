@@ -1,0 +1,75 @@
+"""Paths from untrusted input: member names of bundles, file names of RPMs, names in file systems."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import unicodedata
+from typing import Iterable, Optional
+
+from respin.errors import MalformedError
+
+
+def relative(name: str, *, where: str) -> str:
+    """``name`` if it is a plain relative path: no ``..``, no ``.``, no empty part, nothing a terminal would interpret.
+
+    Raises MalformedError otherwise. The path is returned unchanged: normalising would accept two names for one thing.
+    """
+    if not name or name.startswith("/") or len(name) > 4096:
+        raise _bad(name, where)
+    if any(part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > 255 for part in name.split("/")):
+        raise _bad(name, where)
+    if not printable(name):
+        raise _bad(name, where)
+    return name
+
+
+def absolute(path: str, *, where: str) -> str:
+    """``path`` if it is a canonical absolute path ("/" or as :func:`relative` behind one slash)."""
+    if path != "/":
+        if not path.startswith("/"):
+            raise _bad(path, where)
+        relative(path[1:], where=where)
+    return path
+
+
+def printable(text: str) -> bool:
+    """Whether ``text`` holds no control, format, surrogate or line-separating character."""
+    return not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in text)
+
+
+def show(text: str) -> str:
+    """``text`` made safe for a message: whatever a terminal would interpret is escaped."""
+    return "".join(c if printable(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def parents(path: str) -> Iterable[str]:
+    """Every directory above an absolute ``path``, nearest first, ending with "/"."""
+    while path != "/":
+        path = posixpath.dirname(path)
+        yield path
+
+
+def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
+    """The first of ``patterns`` that covers ``path``.
+
+    A pattern is a path in which ``*`` and ``?`` match within one part; ``/**`` at the end covers the directory itself
+    and everything below it.
+    """
+    for pattern in patterns:
+        if pattern.endswith("/**"):
+            wanted = pattern[:-3].split("/")
+            parts = path.split("/")[: len(wanted)]
+        else:
+            wanted, parts = pattern.split("/"), path.split("/")
+        if len(wanted) == len(parts) and all(fnmatch.fnmatchcase(p, w) for p, w in zip(parts, wanted)):
+            return pattern
+    return None
+
+
+def _bad(name: str, where: str) -> MalformedError:
+    return MalformedError(
+        f"the path {show(name)!r} is not acceptable: it must be plain, without '.', '..', empty or unprintable parts",
+        where=where,
+        finding="bad-path",
+    )

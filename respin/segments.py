@@ -1,0 +1,68 @@
+"""An output described as ordered segments: copied from the base, new bytes, or zeros.
+
+Both splicers (squashfs, ISO 9660) return segments instead of writing. The whole output is therefore known before a
+byte is written, every unchanged byte is unchanged by construction, and one sequential pass writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable, Iterator, List, Union
+
+
+@dataclass(frozen=True)
+class Copy:
+    """``length`` bytes of the base, from byte ``offset`` of it."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """New bytes."""
+
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """``length`` zero bytes."""
+
+    length: int
+
+
+Segment = Union[Copy, Data, Zeros]
+
+
+def total(segments: Iterable[Segment]) -> int:
+    """The length in bytes of what ``segments`` describe."""
+    return sum(segment.length for segment in segments)
+
+
+def shift(segments: Iterable[Segment], offset: int) -> Iterator[Segment]:
+    """The same segments with copies counted from a base that starts ``offset`` bytes earlier."""
+    for segment in segments:
+        yield Copy(segment.offset + offset, segment.length) if isinstance(segment, Copy) else segment
+
+
+def merge(segments: Iterable[Segment]) -> List[Segment]:
+    """Join neighbouring copies that are contiguous in the base, neighbouring data and zeros; drop empty segments."""
+    merged: List[Segment] = []
+    for segment in segments:
+        if not segment.length:
+            continue
+        last = merged[-1] if merged else None
+        if isinstance(segment, Copy) and isinstance(last, Copy) and last.offset + last.length == segment.offset:
+            merged[-1] = Copy(last.offset, last.length + segment.length)
+        elif isinstance(segment, Zeros) and isinstance(last, Zeros):
+            merged[-1] = Zeros(last.length + segment.length)
+        elif isinstance(segment, Data) and isinstance(last, Data) and last.length + segment.length <= 1 << 20:
+            merged[-1] = Data(last.data + segment.data)
+        else:
+            merged.append(segment)
+    return merged
