@@ -1,0 +1,224 @@
+"""An ISO 9660 image opened for reading: descriptors, trees, boot catalogue, system area, files by path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from respin.byteview import ByteView, SubView
+from respin.errors import MalformedError, UnsupportedError, UsageError
+from respin.formats.iso9660.descriptors import (
+    APPLICATION_USE,
+    Descriptor,
+    Kind,
+    Naming,
+    Volume,
+    read_descriptors,
+    read_volume,
+)
+from respin.formats.iso9660.eltorito import BootCatalog, BootEntry, read_catalog
+from respin.formats.iso9660.fields import BLOCK, SYSTEM_AREA
+from respin.formats.iso9660.names import IsoFile, Listing, list_tree
+from respin.formats.iso9660.systemarea import SystemArea, read_system_area
+from respin.formats.iso9660.tree import Tree, read_tree
+from respin.limits import LIMITS
+from respin.safepath import show
+
+SECOND_SET = 32
+"""Where xorriso's partition_offset=16 puts a second set of descriptors."""
+
+_UDF_SEARCH = 64
+
+
+@dataclass(frozen=True)
+class IsoImage:
+    """What was read. Paths are absolute, by Rock Ridge where the image has it, else by Joliet, else by identifier."""
+
+    view: ByteView
+    descriptors: Tuple[Descriptor, ...]
+    primary: Volume
+    trees: Tuple[Tree, ...]
+    listing: Listing
+    catalog: Optional[BootCatalog]
+    system_area: SystemArea
+    second_set: bool
+    """A second set of descriptors stands at block 32."""
+    udf: bool
+
+    @classmethod
+    def open(cls, view: ByteView) -> "IsoImage":
+        """Read everything but the files' content.
+
+        Raises UnsupportedError for what is no ISO 9660 image, MalformedError for a damaged one.
+        """
+        descriptors = read_descriptors(view)
+        volumes: Dict[Tuple[bool, int], List[Volume]] = {}
+        for descriptor in descriptors:
+            if descriptor.kind in (Kind.PRIMARY, Kind.SUPPLEMENTARY):
+                volume = read_volume(descriptor, view.name)
+                volumes.setdefault((volume.naming is Naming.JOLIET, volume.root_extent), []).append(volume)
+        everything = [volume for group in volumes.values() for volume in group]
+        primary = next((volume for volume in everything if volume.descriptor.kind is Kind.PRIMARY), None)
+        if primary is None:
+            raise MalformedError("there is no primary volume descriptor", where=view.name)
+        trees = tuple(read_tree(view, tuple(group)) for group in volumes.values())
+        listing = list_tree(_best(trees), view.name)
+        catalog = read_catalog(view, descriptors)
+        if catalog is not None:
+            catalog = _with_paths(catalog, listing)
+        return cls(
+            view=view,
+            descriptors=descriptors,
+            primary=primary,
+            trees=trees,
+            listing=listing,
+            catalog=catalog,
+            system_area=read_system_area(view, [entry.lba for entry in catalog.entries] if catalog else []),
+            second_set=descriptors[-1].lba < SECOND_SET and _is_descriptor(view, SECOND_SET, b"\1CD001"),
+            udf=any(
+                _is_descriptor(view, lba, bytes((0,)) + name)
+                for lba in range(SYSTEM_AREA, SYSTEM_AREA + _UDF_SEARCH)
+                for name in (b"NSR02", b"NSR03")
+            ),
+        )
+
+    @property
+    def name(self) -> str:
+        """What to call the image in a message."""
+        return self.view.name
+
+    @property
+    def volume_id(self) -> str:
+        return self.primary.volume_id
+
+    @property
+    def volume_space_size(self) -> int:
+        """The size of the volume in blocks, as the primary descriptor says."""
+        return self.primary.space_size
+
+    @property
+    def created(self) -> Optional[int]:
+        """The primary descriptor's creation date in seconds since 1970."""
+        return self.primary.created
+
+    @property
+    def application_use(self) -> bytes:
+        """The 512 bytes for application use of the primary descriptor, where the media check stands."""
+        return self.primary.application_use
+
+    @property
+    def application_use_offset(self) -> int:
+        """The byte offset of :attr:`application_use` in the image."""
+        return self.primary.descriptor.lba * BLOCK + APPLICATION_USE
+
+    @property
+    def files(self) -> Mapping[str, IsoFile]:
+        """The regular files by path."""
+        return self.listing.files
+
+    @property
+    def boot(self) -> Tuple[BootEntry, ...]:
+        """The entries of the boot catalogue."""
+        return self.catalog.entries if self.catalog is not None else ()
+
+    def file(self, path: str) -> IsoFile:
+        """The regular file ``path``; UsageError when there is none."""
+        found = self.files.get(path)
+        if found is None:
+            raise UsageError(
+                f"there is no file {show(path)} in the image",
+                where=self.name,
+                remedy="`respin inspect` shows what the image holds; names are case-sensitive",
+                finding="no-such-file",
+            )
+        return found
+
+    def file_view(self, path: str) -> SubView:
+        """The content of the file ``path``.
+
+        Raises UsageError when there is none, UnsupportedError when it isn't one run of plain bytes.
+        """
+        found = self.file(path)
+        where = f"{self.name}:{show(path)}"
+        if found.compressed:
+            raise UnsupportedError("the file is compressed by zisofs", where=where, finding="zisofs")
+        if any(record.interleaved or record.xattr_length for record in found.records):
+            raise UnsupportedError("the file is interleaved or has an extended attribute record", where=where)
+        if not found.contiguous:
+            raise UnsupportedError("the file lies in several places", where=where, finding="multi-extent")
+        return SubView(self.view, (found.lba or 0) * BLOCK, found.size, where)
+
+    def read(self, path: str, limit: int = LIMITS.small_file) -> bytes:
+        """The content of the file ``path``; MalformedError when it has more than ``limit`` bytes."""
+        view = self.file_view(path)
+        if view.size > limit:
+            raise MalformedError(f"the file has {view.size} bytes; at most {limit} are read", where=view.name)
+        return view.read(0, view.size)
+
+    def describe(self) -> Dict[str, Any]:
+        """A summary that JSON can hold."""
+        area = self.system_area
+        mbr, gpt = area.mbr, area.gpt
+        return {
+            "volume_id": show(self.volume_id),
+            "volume_space_size": self.volume_space_size,
+            "size": self.view.size,
+            "created": self.created,
+            "trees": [tree.label for tree in self.trees],
+            "files": len(self.files),
+            "directories": len(self.listing.directories),
+            "symlinks": len(self.listing.symlinks),
+            "boot": [
+                {
+                    "platform": entry.platform_name,
+                    "bootable": entry.bootable,
+                    "lba": entry.lba,
+                    "load_size": entry.load_size,
+                    "path": None if entry.path is None else show(entry.path),
+                    "boot_info_table": entry.boot_info,
+                }
+                for entry in self.boot
+            ],
+            "system_area": {
+                "boot_code": area.boot_code.value,
+                "mbr": [
+                    {"number": p.number, "type": p.kind, "start": p.start, "sectors": p.sectors}
+                    for p in (mbr.partitions if mbr is not None else ())
+                ],
+                "gpt": [
+                    {
+                        "number": p.index + 1,
+                        "type": str(p.type_guid),
+                        "start": p.first,
+                        "sectors": p.last - p.first + 1,
+                        "name": show(p.name),
+                    }
+                    for p in (gpt.primary.partitions() if gpt is not None else ())
+                ],
+                "gpt_valid": None if gpt is None else gpt.primary.valid and gpt.backup is not None and gpt.backup.valid,
+                "apm": [show(kind) for kind in area.apm_partitions],
+            },
+            "second_descriptor_set": self.second_set,
+            "udf": self.udf,
+        }
+
+
+def _best(trees: Tuple[Tree, ...]) -> Tree:
+    """The tree whose names people know: Rock Ridge, else Joliet, else the first."""
+    for tree in trees:
+        if any(node.rock_ridge is not None and node.rock_ridge.name is not None for node in tree.root.nodes):
+            return tree
+    return next((tree for tree in trees if tree.naming is Naming.JOLIET), trees[0])
+
+
+def _with_paths(catalog: BootCatalog, listing: Listing) -> BootCatalog:
+    paths: Dict[int, str] = {}
+    for path in sorted(listing.files):
+        lba = listing.files[path].lba
+        if lba is not None:
+            paths.setdefault(lba, path)
+    return replace(catalog, entries=tuple(replace(entry, path=paths.get(entry.lba)) for entry in catalog.entries))
+
+
+def _is_descriptor(view: ByteView, lba: int, start: bytes) -> bool:
+    return (lba + 1) * BLOCK <= view.size and view.read(lba * BLOCK, len(start)) == start

@@ -1,0 +1,83 @@
+"""The system area (ECMA-119, 6.2.1): what makes the image bootable as a disk.
+
+Master boot record, GUID partition table, and the fact (not the content) of an Apple partition map or an HFS volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Iterable, Optional, Tuple
+
+from respin.byteview import ByteView
+from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, SYSTEM_AREA
+from respin.formats.iso9660.gpt import SIGNATURE, Gpt, read_gpt
+from respin.formats.iso9660.mbr import Mbr, read_mbr
+
+
+class BootCode(Enum):
+    """What the master boot record's code loads."""
+
+    NONE = "none"
+    ISOLINUX = "isolinux"
+    GRUB2 = "grub2"
+    OTHER = "other"
+
+
+GRUB2_SKIP = 4
+"""GRUB 2's hybrid boot code names the fifth sector of its boot image, isolinux' the first."""
+
+
+@dataclass(frozen=True)
+class SystemArea:
+    """The facts; ``apm_partitions`` are the type names of an Apple partition map."""
+
+    mbr: Optional[Mbr]
+    boot_code: BootCode
+    boot_image: Optional[int]
+    """The block of the boot image that the boot code loads."""
+    gpt: Optional[Gpt]
+    broken_gpt: bool
+    """A GPT signature, but nothing behind it that could be a table."""
+    apm_partitions: Tuple[str, ...]
+    hfs: bool
+    in_use: bool
+    """Whether any byte of it is set."""
+
+
+def read_system_area(view: ByteView, boot_images: Iterable[int]) -> SystemArea:
+    """Read the 16 blocks before the descriptors; ``boot_images`` are the blocks of El Torito's boot images."""
+    data = view.read(0, SYSTEM_AREA * BLOCK)
+    mbr = read_mbr(data[:SECTOR])
+    gpt = read_gpt(view)
+    code, image = BootCode.NONE, None
+    if mbr is not None and mbr.has_code:
+        code = BootCode.OTHER
+        for lba in boot_images:
+            if mbr.boot_sector == lba * SECTORS:
+                code, image = BootCode.ISOLINUX, lba
+            elif mbr.boot_sector == lba * SECTORS + GRUB2_SKIP:
+                code, image = BootCode.GRUB2, lba
+    return SystemArea(
+        mbr=mbr,
+        boot_code=code,
+        boot_image=image,
+        gpt=gpt,
+        broken_gpt=gpt is None and data[SECTOR : SECTOR + 8] == SIGNATURE,
+        apm_partitions=_apm(data),
+        hfs=data[1024:1026] in (b"BD", b"H+", b"HX"),
+        in_use=any(data),
+    )
+
+
+def _apm(data: bytes) -> Tuple[str, ...]:
+    """The partition types of an Apple partition map, whose entries stand 512 or 2048 bytes apart."""
+    for step in (SECTOR, BLOCK):
+        kinds = []
+        for at in range(step, len(data), step):
+            if data[at : at + 4] != b"PM\0\0":
+                break
+            kinds.append(data[at + 48 : at + 80].split(b"\0")[0].decode("latin-1"))
+        if kinds:
+            return tuple(kinds)
+    return ()
