@@ -86,11 +86,11 @@ class Output:
         try:
             os.fsync(self.fd)
             if self._temporary is None and not self._force:
-                os.link(f"/proc/self/fd/{self.fd}", self.target, follow_symlinks=True)
+                _link(self.fd, self.target)
             else:
                 if self._temporary is None:
                     self._temporary = self.target.parent / f".{self.target.name}.{os.getpid()}.part"
-                    os.link(f"/proc/self/fd/{self.fd}", self._temporary, follow_symlinks=True)
+                    _link(self.fd, self._temporary)
                 if self._force:
                     os.replace(self._temporary, self.target)
                 else:
@@ -140,6 +140,15 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         raise _exists(target)
     if not target.parent.is_dir():
         raise UsageError("the output's directory does not exist", where=str(target.parent), remedy="make it first")
+
+
+def _link(fd: int, target: Path) -> None:
+    """Give an unnamed file a name. Without a directory descriptor CPython calls link(2), which follows no symlink."""
+    descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(str(fd), target, src_dir_fd=descriptors, follow_symlinks=True)
+    finally:
+        os.close(descriptors)
 
 
 def _write_all(fd: int, data: bytes) -> None:
