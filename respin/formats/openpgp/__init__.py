@@ -15,7 +15,7 @@ and key generation. Version 5 and 6 packets and post-quantum algorithms are UNSU
 
 from __future__ import annotations
 
-from respin.formats.openpgp.keyring import Keyring, read_keys
+from respin.formats.openpgp.keyring import Keyring, fingerprints, read_keys
 from respin.formats.openpgp.model import PublicKey, Signature, Verdict
 from respin.formats.openpgp.signer import Signer, export_public, generate_key
 
@@ -26,6 +26,7 @@ __all__ = [
     "Signer",
     "Verdict",
     "export_public",
+    "fingerprints",
     "generate_key",
     "read_keys",
 ]

@@ -170,6 +170,11 @@ def read_keys(data: bytes, tmpdir: Path) -> Tuple[PublicKey, ...]:
         return tuple(sorted(keyring.keys, key=lambda key: order.index(key.fingerprint)))
 
 
+def fingerprints(data: bytes, *, where: str) -> Tuple[str, ...]:
+    """The primary fingerprints in a key file, by its structure alone; errors as :func:`read_keys`."""
+    return tuple(name for name, _ in _usable_keys(data, where=where))
+
+
 def _usable_keys(data: bytes, *, where: str) -> List[Tuple[str, bytes]]:
     """Fingerprint and packets of each version 4 key of a key file."""
     if len(data) > LIMITS.key_file:

@@ -1,0 +1,171 @@
+"""The trust store in a directory: ``policy.toml`` and ``ROLE/FINGERPRINT.asc``, nothing else that could be a key.
+
+Every verification uses a keyring with the keys of one role only, so a key of another role is as good as unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
+
+from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
+from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
+from respin.limits import LIMITS
+from respin.safepath import show
+from respin.trust import policyfile
+from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
+from respin.trust.verdicts import EXPLANATIONS
+
+POLICY = "policy.toml"
+
+
+class TrustStore:
+    """Trusted keys by role; ``digest`` is a SHA-256 over the policy entries and key files, whatever their order."""
+
+    def __init__(
+        self, path: Path, entries: Sequence[policyfile.PolicyEntry], keys: Sequence[TrustedKey], digest: str
+    ) -> None:
+        self.path = path
+        self.entries = tuple(entries)
+        self.keys = tuple(keys)
+        self.digest = digest
+
+    @classmethod
+    def load(cls, path: Path) -> "TrustStore":
+        """Read a store; UsageError for anything in it that is not as docs/reference/trust.md says."""
+        policy = path / POLICY
+        entries = policyfile.parse(_read(policy, LIMITS.manifest).decode("utf-8", "replace"), where=str(policy))
+        _refuse_strays(path, entries)
+        files = {entry: _read(path / entry.file_name, LIMITS.key_file) for entry in entries}
+        for entry, data in files.items():
+            _expect_key(data, path / entry.file_name, entry.fingerprint)
+        public = _understand(files.values(), path)
+        keys: List[TrustedKey] = []
+        described = []
+        for entry, data in files.items():
+            file = path / entry.file_name
+            if entry.fingerprint not in public:
+                raise _bad("GnuPG does not accept this key: it has no valid self-signature", file)
+            known = public[entry.fingerprint]
+            flags = entry.allow_expired, entry.allow_weak
+            keys.append(TrustedKey(known, entry.role, entry.tier, entry.scope, *flags, file))
+            content = hashlib.sha256(data).hexdigest()
+            described.append([entry.fingerprint, str(entry.role), entry.tier, sorted(entry.scope), *flags, content])
+        canonical = json.dumps(sorted(described), separators=(",", ":"), ensure_ascii=True)
+        return cls(path, entries, keys, hashlib.sha256(canonical.encode("ascii")).hexdigest())
+
+    def of_role(self, role: Role) -> Tuple[TrustedKey, ...]:
+        """The keys of a role."""
+        return tuple(key for key in self.keys if key.role is role)
+
+    def keyring(self, role: Role, tmpdir: Path) -> Keyring:
+        """A keyring of the keys of a role; close it."""
+        return Keyring([key.public.armored for key in self.of_role(role)], tmpdir)
+
+    def verify_detached(
+        self,
+        role: Role,
+        subject: str,
+        signature: bytes,
+        data: Union[bytes, Iterable[bytes]],
+        *,
+        where: str,
+        tmpdir: Path,
+    ) -> TrustedSignature:
+        """Judge a detached signature over ``data`` (bytes, or pieces of them) about ``subject``.
+
+        Raises VerificationError, whose finding is the verdict word in lower case, and PolicyError (``out-of-scope``)
+        for a trusted key that may not sign ``subject``.
+        """
+        with self.keyring(role, tmpdir) as keyring:
+            judged = keyring.verify_detached_view(signature, [data] if isinstance(data, bytes) else data)
+        return self.judge(role, subject, judged, where=where)
+
+    def verify_clearsigned(
+        self, role: Role, subject: str, text: bytes, *, where: str, tmpdir: Path
+    ) -> Tuple[TrustedSignature, bytes]:
+        """As :meth:`verify_detached` for a clearsigned text; also returns the signed text, and nothing but that."""
+        with self.keyring(role, tmpdir) as keyring:
+            judged, content = keyring.verify_clearsigned(text)
+        return self.judge(role, subject, judged, where=where), content
+
+    def judge(self, role: Role, subject: str, signature: Signature, *, where: str) -> TrustedSignature:
+        """The trusted signature, if ``signature`` counts in this role for this subject; raises as above otherwise."""
+        key = next((key for key in self.of_role(role) if key.public.fingerprint == signature.primary), None)
+        if key is None or not key.accepts(signature):
+            self._refuse(role, signature, where)
+        if not key.covers(subject):
+            raise PolicyError(
+                f"the key {key.public.fingerprint} may not sign {show(subject)!r}; its scope is {', '.join(key.scope)}",
+                where=where,
+                remedy=f"have it signed by a key whose scope covers it, or widen the scope in {self.path / POLICY}",
+                finding="out-of-scope",
+            )
+        return trusted(key, signature)
+
+    def _refuse(self, role: Role, signature: Signature, where: str) -> NoReturn:
+        verdict = signature.verdict if signature.verdict is not Verdict.GOOD else Verdict.NOKEY
+        meaning, remedy = EXPLANATIONS[verdict]
+        detail = signature.detail
+        if verdict is Verdict.NOKEY:
+            others = [str(key.role) for key in self.keys if key.role is not role and _made(key, signature.signing_key)]
+            if others:
+                detail = f"made by {signature.signing_key}, which is trusted for {' and '.join(others)}, not for {role}"
+                remedy = f"have it signed by a key of role {role}"
+            elif not self.of_role(role):
+                detail += f"; the trust store {self.path} has no key of role {role}"
+        raise VerificationError(
+            f"{verdict}: {meaning} ({detail})", where=where, remedy=remedy, finding=verdict.value.lower()
+        )
+
+
+def _made(key: TrustedKey, signing_key: Optional[str]) -> bool:
+    """Whether a fingerprint or key id belongs to ``key``; only ever used to word a message."""
+    known = (key.public.fingerprint, *key.public.subkeys)
+    return bool(signing_key) and any(fingerprint.endswith(str(signing_key)) for fingerprint in known)
+
+
+def _expect_key(data: bytes, file: Path, fingerprint: str) -> None:
+    try:
+        found = fingerprints(data, where=str(file))
+    except (VerificationError, UnsupportedError) as error:
+        raise _bad(error.what, file) from error
+    if found != (fingerprint,):
+        raise _bad(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
+
+
+def _understand(files: Iterable[bytes], path: Path) -> Dict[str, PublicKey]:
+    """All keys at once: one run of GnuPG instead of one for each key."""
+    with tempfile.TemporaryDirectory(prefix="respin-") as tmpdir, Keyring(files, Path(tmpdir), strict=False) as keyring:
+        return {key.fingerprint: key for key in keyring.keys}
+
+
+def _refuse_strays(path: Path, entries: Sequence[policyfile.PolicyEntry]) -> None:
+    """A key file that no entry names is a mistake: somebody believes that it is trusted, or that it is not."""
+    named: Dict[str, bool] = {entry.file_name: True for entry in entries}
+    for role in Role:
+        folder = path / str(role)
+        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if not file.name.startswith(".") and f"{role}/{file.name}" not in named:
+                raise _bad(f"no entry of {POLICY} names this file with role {role}", file)
+    for file in sorted(path.iterdir()):
+        if file.suffix in (".asc", ".gpg", ".pgp", ".key") or file.name.startswith("RPM-GPG-KEY"):
+            raise _bad("key files belong into the folder of their role", file)
+
+
+def _read(file: Path, limit: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise _bad(f"cannot read it: {error.strerror}", file) from error
+    if len(data) > limit:
+        raise _bad(f"the file is larger than {limit} bytes", file)
+    return data
+
+
+def _bad(what: str, file: Path) -> UsageError:
+    return UsageError(what, where=str(file), remedy="see docs/reference/trust.md", finding="trust-store")
