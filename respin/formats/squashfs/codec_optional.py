@@ -1,0 +1,90 @@
+"""Squashfs compression methods that need a Python module of their own: zstd, lz4 and lzo.
+
+The modules are imported when an image asks for them; MissingToolError names the package when one isn't there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from respin.errors import MissingToolError
+from respin.formats.squashfs.corrupt import CorruptBlock
+from respin.formats.squashfs.options import Lz4Options, LzoOptions, ZstdOptions
+from respin.limits import MiB
+
+
+def _import(module: str, package: str, compression: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingToolError(
+            f"this squashfs is compressed with {compression}, and the Python module {module} is not installed",
+            remedy=f"pip install {package}",
+        ) from error
+
+
+class ZstdCodec:
+    """One zstd frame per block (RFC 8878)."""
+
+    def __init__(self, options: ZstdOptions) -> None:
+        self._zstandard = _import("zstandard", "zstandard", "zstd")
+        self._level = options.level
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        # Streaming, because the one-shot call would allocate whatever size the frame's header claims.
+        decompressor = self._zstandard.ZstdDecompressor(max_window_size=8 * MiB)
+        try:
+            with decompressor.stream_reader(data) as reader:
+                content: bytes = reader.read(limit + 1)
+        except (self._zstandard.ZstdError, MemoryError) as error:
+            raise CorruptBlock(str(error)) from error
+        if len(content) > limit:
+            raise CorruptBlock(f"it holds more than {limit} bytes")
+        return content
+
+    def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
+        packed: bytes = self._zstandard.ZstdCompressor(level=self._level).compress(data)
+        return packed
+
+
+class Lz4Codec:
+    """Bare lz4 blocks, without a frame."""
+
+    def __init__(self, options: Lz4Options) -> None:
+        self._block = _import("lz4.block", "lz4", "lz4")
+        self._high_compression = options.high_compression
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        try:
+            content: bytes = self._block.decompress(data, uncompressed_size=limit)
+        except (self._block.LZ4BlockError, ValueError, OverflowError) as error:
+            raise CorruptBlock(str(error)) from error
+        return content
+
+    def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
+        if self._high_compression:
+            packed: bytes = self._block.compress(data, mode="high_compression", compression=12, store_size=False)
+        else:
+            packed = self._block.compress(data, mode="default", store_size=False)
+        return packed
+
+
+class LzoCodec:
+    """Bare LZO1X blocks, without a header."""
+
+    def __init__(self, options: LzoOptions) -> None:
+        self._lzo = _import("lzo", "python-lzo", "lzo")
+        self._options = options
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        try:
+            content: bytes = self._lzo.decompress(data, False, limit)
+        except self._lzo.error as error:
+            raise CorruptBlock(str(error)) from error
+        return content
+
+    def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
+        # python-lzo knows lzo1x_1 (level 1) and lzo1x_999 (level 9).
+        packed: bytes = self._lzo.compress(data, 9 if self._options.algorithm == 4 else 1, False)
+        return packed

@@ -1,0 +1,76 @@
+"""Squashfs directories: runs of a header (count - 1, inode block, base inode number) and up to 256 entries.
+
+Section 3.4 of the kernel's squashfs documentation; little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Iterator, List, Set, Tuple
+
+from respin.errors import MalformedError
+from respin.formats.squashfs.inode import Kind
+from respin.formats.squashfs.metadata import BytesCursor, Cursor
+
+HEADER = struct.Struct("<III")
+_ENTRY = struct.Struct("<HhHH")
+
+
+@dataclass(frozen=True)
+class DirectoryEntry:
+    """One name in a directory; ``reference`` finds the inode in the inode table."""
+
+    name: bytes
+    reference: int
+    number: int
+    kind: Kind
+
+
+def read_directory(cursor: Cursor, size: int, where: str) -> List[DirectoryEntry]:
+    """The entries in the ``size`` bytes at ``cursor``, in the order in which they are stored.
+
+    Raises MalformedError for names that are empty, twice there, ``.``, ``..`` or hold a slash or NUL.
+    """
+    entries: List[DirectoryEntry] = []
+    names: Set[bytes] = set()
+    while size > 0:
+        count, block, base = HEADER.unpack(cursor.take(HEADER.size))
+        size -= HEADER.size
+        if count > 255:
+            raise _bad(where, f"a run of {count + 1} entries")
+        for _ in range(count + 1):
+            offset, delta, kind, length = _ENTRY.unpack(cursor.take(_ENTRY.size))
+            if length > 255 or not 1 <= kind <= 7:
+                raise _bad(where, f"an entry of type {kind} with a name of {length + 1} bytes")
+            name = cursor.take(length + 1)
+            size -= _ENTRY.size + length + 1
+            if name in (b".", b"..") or b"/" in name or b"\0" in name or name in names:
+                raise _bad(where, f"the name {name!r}")
+            names.add(name)
+            entries.append(DirectoryEntry(name, block << 16 | offset, base + delta, Kind(kind)))
+    if size:
+        raise _bad(where, "entries reach behind its end")
+    return entries
+
+
+def run_headers(content: bytes, offset: int, size: int, where: str) -> Iterator[Tuple[int, int]]:
+    """Position in ``content`` and inode block of every run's header, in the listing of ``size`` bytes at ``offset``."""
+    cursor = BytesCursor(content, where, offset)
+    while cursor.position < offset + size:
+        position = cursor.position
+        count, block, _base = HEADER.unpack(cursor.take(HEADER.size))
+        yield position, block
+        for _ in range(min(count, 256) + 1):
+            *_rest, length = _ENTRY.unpack(cursor.take(_ENTRY.size))
+            cursor.take(length + 1)
+    if cursor.position != offset + size:
+        raise _bad(where, "entries reach behind its end")
+
+
+def _bad(where: str, what: str) -> MalformedError:
+    return MalformedError(
+        f"impossible squashfs directory: {what}",
+        where=where,
+        remedy="the image is damaged; fetch it again and compare its checksum",
+    )
