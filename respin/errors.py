@@ -6,27 +6,35 @@ never prints and never exits; :mod:`respin.cli` turns it into a message and an e
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Sequence
 
 
 class RespinError(Exception):
     """A failure with an explanation for a person.
 
     ``what`` is one sentence; ``where`` names the file and, if it helps, the path or byte offset inside it;
-    ``remedy`` says what to do; ``finding`` is a stable id that scripts may match on.
+    ``remedy`` says what to do; ``finding`` is a stable id that scripts may match on; ``also`` lists further failures of
+    the same check, one sentence each.
     """
 
     exit_code = 1
     default_finding = "internal"
 
     def __init__(
-        self, what: str, *, where: Optional[str] = None, remedy: Optional[str] = None, finding: Optional[str] = None
+        self,
+        what: str,
+        *,
+        where: Optional[str] = None,
+        remedy: Optional[str] = None,
+        finding: Optional[str] = None,
+        also: Sequence[str] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.remedy = remedy
         self.finding = finding or self.default_finding
+        self.also = tuple(also)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what

@@ -65,12 +65,12 @@ class Workspace:
 class Output:
     """A file that has no name until :meth:`publish`: an interrupted build leaves nothing to be mistaken for a result.
 
-    ``fd`` is open for reading and writing.
+    ``fd`` is open for reading and writing; ``force`` says that an existing file is to be replaced.
     """
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
         self.target = target
-        self._force = force
+        self.force = force
         self._temporary: Optional[Path] = None
         refuse_existing(target, force=force)
         try:
@@ -85,13 +85,13 @@ class Output:
         """Give the file its name, on disk; nobody ever sees half of it."""
         try:
             os.fsync(self.fd)
-            if self._temporary is None and not self._force:
+            if self._temporary is None and not self.force:
                 _link(self.fd, self.target)
             else:
                 if self._temporary is None:
                     self._temporary = self.target.parent / f".{self.target.name}.{os.getpid()}.part"
                     _link(self.fd, self._temporary)
-                if self._force:
+                if self.force:
                     os.replace(self._temporary, self.target)
                 else:
                     os.link(self._temporary, self.target)
