@@ -18,6 +18,8 @@ LAST_CYLINDER = 1023
 ISOHYBRID_GEOMETRY = (64, 32)
 """Heads and sectors per track; one cylinder is one MiB."""
 LARGE_GEOMETRY = (255, 63)
+NO_ADDRESS = b"\xfe\xff\xff"
+"""What stands for an address where only sector numbers count."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def chs(sector: int, geometry: Tuple[int, int]) -> bytes:
 
 def geometry_of(partition: MbrPartition) -> Optional[Tuple[int, int]]:
     """The geometry in which the partition's end address is right; None when it is a mere marker."""
-    for geometry in (ISOHYBRID_GEOMETRY, LARGE_GEOMETRY):
-        if partition.end_chs == chs(partition.end - 1, geometry):
-            return geometry
+    if partition.end_chs != NO_ADDRESS:
+        for geometry in (ISOHYBRID_GEOMETRY, LARGE_GEOMETRY):
+            if partition.end_chs == chs(partition.end - 1, geometry):
+                return geometry
     return None

@@ -48,7 +48,8 @@ class Tree:
     directories: Mapping[int, Directory]
     """By first block, root first, in the order in which they were met."""
     areas: Tuple[Area, ...]
-    susp: bool
+    skip: Optional[int]
+    """Bytes before the system use entries of every record (SUSP 5.3); None when the tree doesn't use SUSP."""
 
     @property
     def naming(self) -> Naming:
@@ -61,7 +62,7 @@ class Tree:
     @property
     def label(self) -> str:
         """What to call the tree in a message."""
-        return self.naming.value + (" with Rock Ridge" if self.susp else "")
+        return self.naming.value + (" with Rock Ridge" if self.skip is not None else "")
 
     def nodes(self) -> Iterator[Node]:
         """Every record of every directory."""
@@ -98,7 +99,7 @@ def read_tree(view: ByteView, volumes: Tuple[Volume, ...]) -> Tree:
             if record.is_directory and not node.is_special:
                 queue.append((record.extent, record.size, depth + 1))
         directories[extent] = Directory(extent, size, depth, tuple(nodes))
-    return Tree(volumes, directories, tuple(areas), skip is not None)
+    return Tree(volumes, directories, tuple(areas), skip)
 
 
 def _skip(view: ByteView, volume: Volume) -> Optional[int]:

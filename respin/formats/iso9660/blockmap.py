@@ -1,0 +1,105 @@
+"""Where old blocks go: one monotone map that every structure of the image is relocated by."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from typing import List, Optional, Tuple
+
+from respin.errors import UnsupportedError
+from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, blocks_for
+
+
+@dataclass(frozen=True)
+class Splice:
+    """A replaced file's extent and what stands in its place; numbers of blocks unless said otherwise."""
+
+    start: int
+    new_start: int
+    old_size: int
+    """In bytes."""
+    new_size: int
+    """In bytes: of the file alone."""
+    new_blocks: int
+    """All that stands in the old extent's place: the file, what was put beside it, padding."""
+
+    @property
+    def old_blocks(self) -> int:
+        return blocks_for(self.old_size)
+
+    @property
+    def end(self) -> int:
+        """The old block behind the old extent."""
+        return self.start + self.old_blocks
+
+
+class BlockMap:
+    """Maps block and sector numbers of the old image to the new one.
+
+    ``splices`` are in order and don't overlap; ``inserted`` blocks come before the old block ``insertion``.
+    """
+
+    def __init__(self, splices: Tuple[Splice, ...], insertion: int, inserted: int) -> None:
+        self.splices = splices
+        self.insertion = insertion
+        self._starts: List[int] = [splice.start for splice in splices]
+        self._shift = sum(splice.new_blocks - splice.old_blocks for splice in splices)
+        self.total = self._shift + inserted
+        """By how many blocks the image grows; a multiple of 512."""
+
+    def covering(self, block: int) -> Optional[Splice]:
+        """The splice in whose old extent ``block`` lies."""
+        index = bisect.bisect_right(self._starts, block) - 1
+        if index >= 0 and block < self.splices[index].end:
+            return self.splices[index]
+        return None
+
+    def block(self, block: int) -> int:
+        """The new number of ``block``; UnsupportedError for one inside a replaced extent."""
+        splice = self.covering(block)
+        if splice is not None and block != splice.start:
+            raise UnsupportedError(
+                f"something in the image points at block {block}, inside a file that is to be replaced",
+                finding="unsupported-layout",
+            )
+        return self.approximate(block)
+
+    def approximate(self, block: int) -> int:
+        """Like :meth:`block`, for numbers that point at no data: inside a replaced extent, its new start."""
+        if block >= self.insertion:
+            return block + self.total
+        index = bisect.bisect_right(self._starts, block) - 1
+        if index < 0:
+            return block
+        splice = self.splices[index]
+        if block < splice.end:
+            return splice.new_start
+        return block - splice.end + splice.new_start + splice.new_blocks
+
+    def byte(self, offset: int) -> int:
+        """The new byte offset of a byte that is kept."""
+        return self.block(offset // BLOCK) * BLOCK + offset % BLOCK
+
+    def first_sector(self, sector: int) -> int:
+        """The new number of the first 512-byte sector of something."""
+        return self.block(sector // SECTORS) * SECTORS + sector % SECTORS
+
+    def end_sector(self, first: int, end: int) -> int:
+        """The new number of the sector behind something that lies in the old sectors ``first`` to ``end``.
+
+        What ends where the volume ends goes on ending there, what ends with a replaced file ends with it.
+        Raises UnsupportedError when the end lies elsewhere in a replaced file.
+        """
+        if end >= self.insertion * SECTORS:
+            return end + self.total * SECTORS
+        splice = self.covering((end - 1) // SECTORS)
+        if splice is None:
+            return self.first_sector(end - 1) + 1
+        start = splice.new_start * SECTORS
+        if end == splice.end * SECTORS:
+            return start + blocks_for(splice.new_size) * SECTORS
+        if first == splice.start * SECTORS and end == first - (-splice.old_size // SECTOR):
+            return start - (-splice.new_size // SECTOR)
+        raise UnsupportedError(
+            f"a partition ends at sector {end}, inside a file that is to be replaced", finding="unsupported-layout"
+        )

@@ -1,0 +1,204 @@
+"""Where replaced files, new files and moved directories go, and what the new image therefore consists of.
+
+Pure: sizes in, block numbers out. The old image's blocks keep their order. The image grows by whole MiB, so that
+isohybrid's cylinders, the backup partition table at the very end and 4 KiB alignment survive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+from respin.formats.iso9660.blockmap import BlockMap, Splice
+from respin.formats.iso9660.fields import BLOCK, blocks_for, round_up
+
+MIB_BLOCKS = 512
+PAGE_BLOCKS = 2
+"""Each splice keeps the alignment to 4 KiB of what follows it."""
+UNCHECKED_BLOCKS = 15
+"""What the media check skips at the end of the volume."""
+
+
+class Place(Enum):
+    """Where a new file's content goes."""
+
+    BESIDE = "beside"
+    """Right behind the largest replaced file."""
+    END = "end"
+    """At the end of the volume, still covered by the media check."""
+    UNCHECKED = "unchecked"
+    """Within the last 15 blocks of the volume, which the media check skips; never in the very last block."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file to be added to the root directory: its name there, its size in bytes, where its content goes."""
+
+    name: str
+    size: int
+    place: Place = Place.BESIDE
+
+    @property
+    def path(self) -> str:
+        return f"/{self.name}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to be replaced: path, first block, old and new size in bytes."""
+
+    path: str
+    start: int
+    old_size: int
+    new_size: int
+
+    @property
+    def blocks(self) -> int:
+        return blocks_for(self.old_size)
+
+
+class Source(Enum):
+    """Where bytes of the new image come from."""
+
+    BASE = "base"
+    FILE = "file"
+    ZEROS = "zeros"
+    DIRECTORY = "directory"
+    """A directory that was moved; a patch holds all its bytes."""
+    PATCH = "patch"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of bytes of the new image, at byte ``offset`` of it."""
+
+    source: Source
+    offset: int
+    length: int
+    base_offset: Optional[int] = None
+    """Where the bytes stand in the old image (BASE)."""
+    name: Optional[str] = None
+    """The path of the file whose content it is (FILE)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The outcome: block map, gap-free pieces, first new block by path (files) and key (directories)."""
+
+    blocks: BlockMap
+    pieces: Tuple[Piece, ...]
+    placed: Mapping[str, int]
+    volume_space_size: int
+    size: int
+
+
+@dataclass
+class _Region:
+    """Old blocks that give way, and the items that stand there instead: (source, name, size in bytes)."""
+
+    start: int
+    old_blocks: int
+    items: List[Tuple[Source, str, int]]
+    new_blocks: int = 0
+
+
+class _Pieces:
+    """Collects pieces and remembers where named ones begin."""
+
+    def __init__(self) -> None:
+        self.pieces: List[Piece] = []
+        self.placed: Dict[str, int] = {}
+        self.position = 0
+
+    def base(self, start: int, end: int) -> None:
+        self._add(Source.BASE, end - start, base_offset=start)
+
+    def zeros(self, length: int) -> None:
+        self._add(Source.ZEROS, length)
+
+    def item(self, source: Source, name: str, size: int) -> None:
+        self.placed[name] = self.position // BLOCK
+        self._add(source, size, name=name)
+        self.zeros(-size % BLOCK)
+
+    def _add(self, source: Source, length: int, base_offset: Optional[int] = None, name: Optional[str] = None) -> None:
+        if length:
+            self.pieces.append(Piece(source, self.position, length, base_offset, name))
+            self.position += length
+
+
+def lay_out(
+    base_size: int,
+    space_size: int,
+    insertion: int,
+    targets: Sequence[Target],
+    new_files: Sequence[NewFile],
+    directories: Mapping[str, int],
+) -> Layout:
+    """Lay out the new image.
+
+    ``base_size`` is the old image's size in bytes, ``space_size`` its volume's in blocks, ``insertion`` the block
+    before which the volume grows at its end; ``directories`` are those that move: key to size in bytes.
+    """
+    regions = [_Region(t.start, t.blocks, [(Source.FILE, t.path, t.new_size)]) for t in targets]
+    regions.sort(key=lambda region: region.start)
+    largest = max(regions, key=lambda region: region.old_blocks) if regions else None
+    beside = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.BESIDE]
+    beside += [(Source.DIRECTORY, key, size) for key, size in directories.items()]
+    at_end = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.END]
+    unchecked = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.UNCHECKED]
+    if largest is not None:
+        largest.items += beside
+    else:
+        at_end = beside + at_end
+    shift = 0
+    for region in regions:
+        used = sum(blocks_for(size) for _, _, size in region.items)
+        region.new_blocks = used + (region.old_blocks - used) % PAGE_BLOCKS
+        shift += region.new_blocks - region.old_blocks
+    end = sum(blocks_for(size) for _, _, size in at_end)
+    inserted = 0
+    if at_end or unchecked:
+        inserted = round_up(shift + end + UNCHECKED_BLOCKS, MIB_BLOCKS) - shift
+    elif largest is not None:
+        largest.new_blocks += round_up(shift, MIB_BLOCKS) - shift
+    return _assemble(base_size, space_size, insertion, regions, targets, at_end, unchecked, inserted)
+
+
+def _assemble(
+    base_size: int,
+    space_size: int,
+    insertion: int,
+    regions: Sequence[_Region],
+    targets: Sequence[Target],
+    at_end: Sequence[Tuple[Source, str, int]],
+    unchecked: Sequence[Tuple[Source, str, int]],
+    inserted: int,
+) -> Layout:
+    out = _Pieces()
+    splices = []
+    by_start = {target.start: target for target in targets}
+    position = 0
+    for region in regions:
+        out.base(position * BLOCK, region.start * BLOCK)
+        target, new_start = by_start[region.start], out.position // BLOCK
+        for source, name, size in region.items:
+            out.item(source, name, size)
+        out.zeros((new_start + region.new_blocks) * BLOCK - out.position)
+        splices.append(Splice(region.start, new_start, target.old_size, target.new_size, region.new_blocks))
+        position = region.start + region.old_blocks
+    blocks = BlockMap(tuple(splices), insertion, inserted)
+    new_space = space_size + blocks.total
+    if inserted:
+        out.base(position * BLOCK, insertion * BLOCK)
+        new_space = out.position // BLOCK + inserted
+        for source, name, size in at_end:
+            out.item(source, name, size)
+        out.zeros((new_space - UNCHECKED_BLOCKS) * BLOCK - out.position)
+        for source, name, size in unchecked:
+            out.item(source, name, size)
+        out.zeros(new_space * BLOCK - out.position)
+        position = insertion
+    out.base(position * BLOCK, base_size)
+    return Layout(blocks, tuple(out.pieces), out.placed, new_space, out.position)

@@ -1,0 +1,195 @@
+"""Directory records for files that are added: identifiers, and fields cloned from a file that is there.
+
+ECMA-119 sections 7.5 (identifiers), 9.1 (fields), 9.3 (order); RRIP 4.1 (PX, NM, TF). No clock is read: dates and
+ownership are the sibling's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Container, Dict, List, Sequence, Tuple, Union
+
+from respin.errors import UnsupportedError, UsageError
+from respin.formats.iso9660.descriptors import Naming
+from respin.formats.iso9660.fields import both32, to_both32
+from respin.formats.iso9660.layout import NewFile
+from respin.formats.iso9660.names import node_name
+from respin.formats.iso9660.records import ASSOCIATED, MULTI_EXTENT
+from respin.formats.iso9660.tree import Node, Tree
+from respin.safepath import show
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
+"""New names are plain, and short enough for Joliet."""
+
+READ_ONLY_FILE = 0o100444
+_RR_PX, _RR_NM, _RR_TF = 0x01, 0x08, 0x80
+_PX_SERIAL = 36  # offset of the file serial number in a PX entry of RRIP 1.12
+_MAX_RECORD = 254
+
+SortKey = Tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class NewRecord:
+    """A record that is complete but for its extent."""
+
+    file: NewFile
+    identifier: bytes
+    date: bytes
+    sequence: bytes
+    system_use: bytes
+
+    def encode(self, lba: int) -> bytes:
+        """The record's bytes with its extent at block ``lba``."""
+        fixed = to_both32(lba) + to_both32(self.file.size) + self.date + bytes(3) + self.sequence
+        named = bytes((len(self.identifier),)) + self.identifier + bytes(1 - len(self.identifier) % 2)
+        body = b"\0" + fixed + named + self.system_use
+        body += bytes((len(body) + 1) % 2)
+        return bytes((len(body) + 1,)) + body
+
+
+def new_records(tree: Tree, files: Sequence[NewFile], preferred: Container[int], where: str) -> List[NewRecord]:
+    """A record for each of ``files`` in the root directory of ``tree``.
+
+    ``preferred`` are blocks of replaced files, whose records are cloned when the root directory holds no file.
+    Raises UsageError for names that can't be used, UnsupportedError for a tree without a file to clone from.
+    """
+    template = _template(tree, preferred, where)
+    taken: Dict[str, None] = {}
+    identifiers = [node.record.identifier for node in tree.root.nodes]
+    for node in tree.root.nodes:
+        if not node.is_special:
+            taken[node_name(tree, node, where).lower()] = None
+    serial = _last_serial(tree, where)
+    records = []
+    for number, file in enumerate(files):
+        if not NAME.fullmatch(file.name) or file.name.endswith("."):
+            raise UsageError(
+                f"{show(file.name)!r} cannot be the name of a new file in the image",
+                remedy="use up to 64 letters, digits and the signs . _ + -",
+            )
+        if file.name.lower() in taken:
+            raise UsageError(
+                f"the image's root directory has a file {file.name} already",
+                where=where,
+                remedy="respin works on a vendor's image, not on one that it has changed before",
+                finding="name-taken",
+            )
+        taken[file.name.lower()] = None
+        identifier = _identifier(tree, file.name, identifiers)
+        identifiers.append(identifier)
+        records.append(
+            NewRecord(
+                file=file,
+                identifier=identifier,
+                date=template.record.raw[18:25],
+                sequence=template.record.raw[28:32],
+                system_use=_system_use(tree, template, file.name, (serial + 1 + number) & 0xFFFFFFFF),
+            )
+        )
+        if len(records[-1].encode(0)) > _MAX_RECORD:
+            raise UsageError(f"the name {file.name} is too long for this image", remedy="choose a shorter one")
+    return records
+
+
+def sort_key(naming: Naming, identifier: bytes) -> SortKey:
+    """What orders the records of a directory: name, then extension, padded with spaces (9.3); Joliet: code units."""
+    if naming is Naming.JOLIET:
+        return identifier, b""
+    name, _, extension = identifier.partition(b";")[0].partition(b".")
+    return name.ljust(255), extension.ljust(255)
+
+
+def insert(nodes: Sequence[Node], records: Sequence[NewRecord], naming: Naming) -> List[Union[Node, NewRecord]]:
+    """``nodes`` in their recorded order with every new record before the first that sorts behind it."""
+    sequence: List[Union[Node, NewRecord]] = list(nodes)
+    for record in records:
+        key = sort_key(naming, record.identifier)
+        place = len(sequence)
+        for index, other in enumerate(sequence):
+            if isinstance(other, Node) and other.is_special:
+                continue
+            identifier = other.record.identifier if isinstance(other, Node) else other.identifier
+            if sort_key(naming, identifier) > key:
+                place = index
+                break
+        sequence.insert(place, record)
+    return sequence
+
+
+def _template(tree: Tree, preferred: Container[int], where: str) -> Node:
+    candidates = [node for node in tree.root.nodes if _is_plain(tree, node)]
+    candidates += [node for node in tree.nodes() if node.record.extent in preferred and _is_plain(tree, node)]
+    candidates += [node for node in tree.nodes() if _is_plain(tree, node)][:1]
+    if not candidates:
+        raise UnsupportedError(
+            f"the {tree.label} tree holds no regular file whose attributes a new one could take", where=where
+        )
+    return candidates[0]
+
+
+def _is_plain(tree: Tree, node: Node) -> bool:
+    record, rock = node.record, node.rock_ridge
+    if record.is_directory or record.flags & (ASSOCIATED | MULTI_EXTENT) or not record.size:
+        return False
+    return tree.skip is None or (rock is not None and rock.mode is not None and rock.mode & 0o170000 == 0o100000)
+
+
+def _identifier(tree: Tree, name: str, taken: Sequence[bytes]) -> bytes:
+    versions = any(
+        node.record.identifier.endswith((b";1", b";\x001")) for node in tree.nodes() if not node.record.is_directory
+    )
+    if tree.naming is Naming.JOLIET:
+        return (name + (";1" if versions else "")).encode("utf-16-be")
+    if tree.naming is Naming.ENHANCED:
+        return name.encode("ascii")
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not stem:
+        stem, extension = name.replace(".", "_"), ""
+    stem = re.sub(r"[^A-Z0-9]", "_", stem.upper())
+    extension = re.sub(r"[^A-Z0-9]", "_", extension.upper())[:3]
+    used = {identifier.partition(b";")[0] for identifier in taken}
+    short = stem[:8]
+    number = 0
+    while (candidate := f"{short}.{extension}".encode("ascii")) in used:
+        short = f"{stem[:5]}{number:03}"
+        number += 1
+    return candidate + (b";1" if versions else b"")
+
+
+def _system_use(tree: Tree, template: Node, name: str, serial: int) -> bytes:
+    """The sibling's RR, PX, NM and TF entries with the new name; everything else of it is left out."""
+    if tree.skip is None:
+        return b""
+    out = [template.record.system_use[: tree.skip]]
+    named = False
+    for entry in template.entries:
+        raw = entry.raw
+        if entry.signature == b"RR" and len(raw) >= 5:
+            out.append(raw[:4] + bytes((raw[4] & (_RR_PX | _RR_TF) | _RR_NM,)))
+        elif entry.signature == b"PX":
+            attributes = to_both32(READ_ONLY_FILE) + to_both32(1)
+            rest = raw[20:_PX_SERIAL] + (to_both32(serial) if len(raw) >= _PX_SERIAL + 8 else b"")
+            out.append(raw[:4] + attributes + rest)
+        elif entry.signature == b"TF":
+            out.append(raw)
+        elif entry.signature == b"NM" and not named:
+            named = True
+            out.append(_name_entry(name))
+    if not named:
+        out.append(_name_entry(name))
+    return b"".join(out)
+
+
+def _name_entry(name: str) -> bytes:
+    return b"NM" + bytes((5 + len(name), 1, 0)) + name.encode("ascii")
+
+
+def _last_serial(tree: Tree, where: str) -> int:
+    serials = [0]
+    for node in tree.nodes():
+        for entry in node.entries:
+            if entry.signature == b"PX" and len(entry.raw) >= _PX_SERIAL + 8:
+                serials.append(both32(entry.raw, _PX_SERIAL, where))
+    return max(serials)
