@@ -2,9 +2,9 @@
 (slsa.dev/spec/v1.0/provenance).
 
 Covered: subjects and resource descriptors with SHA-256 digests, buildDefinition, runDetails, and extension fields,
-whose names hold an underscore (``respin_counters``) as SLSA asks for. Stricter than the specifications, which tell readers to
-skip what they don't know: an unknown field without an underscore is refused, for nobody would check what it claims.
-Writing is canonical: members sorted by name, no white space; reading keeps the bytes as they were received.
+whose names hold an underscore (``respin_counters``) as SLSA asks for. Stricter than the specifications, which tell
+readers to skip what they don't know: an unknown field without an underscore is refused, for nobody would check what it
+claims. Writing is canonical: members sorted by name, no white space; reading keeps the bytes as they were received.
 """
 
 from __future__ import annotations
