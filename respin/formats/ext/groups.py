@@ -1,0 +1,139 @@
+"""Block groups of ext2, ext3 and ext4: where inode tables, bitmaps, descriptors and backups lie.
+
+Linux Documentation/filesystems/ext4/group_descr.rst and blockgroup.rst: 32-byte and 64-byte descriptors, sparse_super,
+sparse_super2, meta_bg, flex_bg. All places are byte offsets in the image.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Dict, Iterator
+
+from respin.byteview import ByteView
+from respin.errors import MalformedError
+from respin.formats.ext.superblock import OFFSET, SIZE, ExtSuperblock
+
+_CACHED = 64
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group's descriptor: numbers of the first block of each part."""
+
+    block_bitmap: int
+    inode_bitmap: int
+    inode_table: int
+
+
+@dataclass(frozen=True)
+class MetadataRange:
+    """``length`` bytes at byte ``offset`` of the image that hold ``kind`` of block group ``group``.
+
+    ``kind`` is one of superblock, group-descriptors, reserved-descriptors, block-bitmap, inode-bitmap, inode-table.
+    """
+
+    kind: str
+    group: int
+    offset: int
+    length: int
+
+
+class Groups:
+    """The group descriptors, read when needed."""
+
+    def __init__(self, view: ByteView, superblock: ExtSuperblock) -> None:
+        self._view = view
+        self._superblock = superblock
+        self._per_block = superblock.block_size // superblock.descriptor_size
+        self._blocks: Dict[int, bytes] = {}
+
+    def __getitem__(self, number: int) -> Group:
+        superblock = self._superblock
+        number_in, at = divmod(number, self._per_block)
+        block = self._blocks.get(number_in)
+        if block is None:
+            place = self._descriptor_block(number_in)
+            if place >= superblock.block_count:
+                raise self._bad(f"the descriptor of group {number} lies outside")
+            block = self._view.read(place * superblock.block_size, superblock.block_size)
+            if len(self._blocks) >= _CACHED:
+                self._blocks.clear()
+            self._blocks[number_in] = block
+        at *= superblock.descriptor_size
+        block_bitmap, inode_bitmap, inode_table = struct.unpack_from("<3I", block, at)
+        if superblock.descriptor_size >= 64:
+            high = struct.unpack_from("<3I", block, at + 32)
+            block_bitmap |= high[0] << 32
+            inode_bitmap |= high[1] << 32
+            inode_table |= high[2] << 32
+        last = superblock.block_count - self.inode_table_blocks
+        if not superblock.first_data_block < inode_table <= last:
+            raise self._bad(f"the inode table of group {number} lies outside")
+        if not 0 < block_bitmap < superblock.block_count or not 0 < inode_bitmap < superblock.block_count:
+            raise self._bad(f"a bitmap of group {number} lies outside")
+        return Group(block_bitmap, inode_bitmap, inode_table)
+
+    @property
+    def inode_table_blocks(self) -> int:
+        """Blocks in each group's inode table."""
+        return -(-self._superblock.inodes_per_group * self._superblock.inode_size // self._superblock.block_size)
+
+    def ranges(self) -> Iterator[MetadataRange]:
+        """Where the metadata outside of inodes lies, group by group."""
+        superblock = self._superblock
+        size = superblock.block_size
+        descriptor_blocks = -(-superblock.group_count // self._per_block)
+        old_blocks = descriptor_blocks
+        if "meta_bg" in superblock.features:
+            old_blocks = min(descriptor_blocks, superblock.first_meta_block_group)
+        for number in range(superblock.group_count):
+            first = superblock.first_data_block + number * superblock.blocks_per_group
+            if self.has_superblock(number):
+                yield MetadataRange("superblock", number, first * size if number else OFFSET, SIZE)
+                at = (first + 1) * size
+                if old_blocks:
+                    yield MetadataRange("group-descriptors", number, at, old_blocks * size)
+                if superblock.reserved_descriptor_blocks:
+                    length = superblock.reserved_descriptor_blocks * size
+                    yield MetadataRange("reserved-descriptors", number, at + old_blocks * size, length)
+            meta_group = number // self._per_block
+            if meta_group >= old_blocks and number % self._per_block in (0, 1, self._per_block - 1):
+                at = (first + self.has_superblock(number)) * size
+                yield MetadataRange("group-descriptors", number, at, size)
+            group = self[number]
+            yield MetadataRange("block-bitmap", number, group.block_bitmap * size, size)
+            yield MetadataRange("inode-bitmap", number, group.inode_bitmap * size, size)
+            yield MetadataRange("inode-table", number, group.inode_table * size, self.inode_table_blocks * size)
+
+    def has_superblock(self, number: int) -> bool:
+        """Whether group ``number`` begins with the superblock or a backup of it."""
+        features = self._superblock.features
+        if number == 0:
+            return True
+        if "sparse_super2" in features:
+            return number in self._superblock.backup_groups
+        if number == 1 or "sparse_super" not in features:
+            return True
+        return any(_is_power(number, base) for base in (3, 5, 7))
+
+    def _descriptor_block(self, number: int) -> int:
+        superblock = self._superblock
+        if "meta_bg" not in superblock.features or number < superblock.first_meta_block_group:
+            return superblock.first_data_block + 1 + number
+        group = number * self._per_block
+        first = superblock.first_data_block + group * superblock.blocks_per_group
+        return first + self.has_superblock(group)
+
+    def _bad(self, what: str) -> MalformedError:
+        return MalformedError(
+            f"impossible ext block groups: {what}",
+            where=self._view.name,
+            remedy="the image is damaged; fetch it again and compare its checksum",
+        )
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number % base == 0:
+        number //= base
+    return number == 1

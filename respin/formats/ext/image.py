@@ -1,0 +1,231 @@
+"""An ext2, ext3 or ext4 image as a tree, read without mounting it.
+
+Names are strings with surrogate escapes for what isn't UTF-8. Not for use from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import MalformedError, UnsupportedError
+from respin.formats.ext.content import DataRange, ExtFileView
+from respin.formats.ext.directory import ExtEntry, inline_areas, parse_directory
+from respin.formats.ext.groups import MetadataRange
+from respin.formats.ext.inode import ROOT, ExtInode
+from respin.formats.ext.inodes import Inodes
+from respin.formats.ext.superblock import ExtSuperblock, read_superblock
+from respin.limits import LIMITS, MiB
+
+_CACHED_DIRECTORIES = 256
+_MOST_LINKS = 40  # what the kernel follows
+_STEP = MiB
+
+
+class Resolved(NamedTuple):
+    """A path without symbolic links, and the inode there."""
+
+    path: str
+    inode: ExtInode
+
+
+class ExtImage:
+    """An opened image. Make one with :meth:`open`."""
+
+    def __init__(self, view: ByteView, superblock: ExtSuperblock) -> None:
+        self.view = view
+        self.superblock = superblock
+        self._inodes = Inodes(view, superblock)
+        self._directories: "OrderedDict[int, Mapping[bytes, ExtEntry]]" = OrderedDict()
+        self.root = self.inode(ROOT)
+        if not self.root.is_directory:
+            raise MalformedError("the root of the ext file system is not a directory", where=view.name)
+
+    @classmethod
+    def open(cls, view: ByteView) -> "ExtImage":
+        """Read the superblock and the root inode.
+
+        Raises UnsupportedError (not ext, features that are not handled) or MalformedError. A file system that isn't
+        clean opens, too: see ``superblock.dirty``.
+        """
+        return cls(view, read_superblock(view))
+
+    def inode(self, number: int) -> ExtInode:
+        """Inode ``number``, which must be in use."""
+        inode = self._inodes.read(number)
+        if not inode.nlink or not inode.mode:
+            raise MalformedError(f"inode {number} has a name but is not in use", where=self.view.name)
+        return inode
+
+    def scan(self, inode: ExtInode) -> Mapping[bytes, ExtEntry]:
+        """The entries of a directory by raw name, in stored order, without ``.`` and ``..``."""
+        entries = self._directories.get(inode.number)
+        if entries is None:
+            entries = self._scan(inode)
+            self._directories[inode.number] = entries
+            if len(self._directories) > _CACHED_DIRECTORIES:
+                self._directories.popitem(last=False)
+        return entries
+
+    def lookup(self, path: str) -> Optional[ExtInode]:
+        """The inode at an absolute path, or None; no symbolic link is followed, not even on the way."""
+        inode = self.root
+        for part in path.split("/"):
+            if not part:
+                continue
+            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape")) if inode.is_directory else None
+            if entry is None:
+                return None
+            inode = self.inode(entry.inode)
+        return inode
+
+    def stat(self, path: str) -> ExtInode:
+        """As :meth:`lookup`, with UnsupportedError (finding ``no-such-path``) for None."""
+        inode = self.lookup(path)
+        if inode is None:
+            raise UnsupportedError(f"there is no {path} in the image", where=self.view.name, finding="no-such-path")
+        return inode
+
+    def listdir(self, path: str) -> List[str]:
+        """The names in the directory at ``path``, sorted by their bytes."""
+        entries = self.scan(self.stat(path))
+        return [entries[name].name for name in sorted(entries)]
+
+    def resolve(self, path: str) -> Optional[Resolved]:
+        """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
+
+        Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
+        """
+        trail: List[Tuple[str, ExtInode]] = []
+        parts = path.split("/")[::-1]
+        links = 0
+        while parts:
+            part = parts.pop()
+            inode = trail[-1][1] if trail else self.root
+            if part in ("", "."):
+                continue
+            if not inode.is_directory:
+                return None
+            if part == "..":
+                del trail[-1:]
+                continue
+            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape"))
+            if entry is None:
+                return None
+            inode = self.inode(entry.inode)
+            if inode.is_symlink:
+                links += 1
+                target = self.readlink(inode)
+                if links > _MOST_LINKS:
+                    return None
+                if target.startswith("/"):
+                    trail.clear()
+                parts += target.split("/")[::-1]
+                continue
+            trail.append((part, inode))
+        return Resolved("/" + "/".join(name for name, _inode in trail), trail[-1][1] if trail else self.root)
+
+    def walk(self, top: str = "/") -> Iterator[Tuple[str, ExtInode]]:
+        """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.
+
+        Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
+        """
+        inode = self.stat(top)
+        seen: Set[int] = {ROOT, inode.number}
+        names = 0
+        blocks_left = self.superblock.block_count
+        yield top, inode
+        if not inode.is_directory:
+            return
+        prefix = "" if top == "/" else top.rstrip("/")
+        stack = [self._children(prefix, inode)]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+                continue
+            path, number = found
+            inode = self.inode(number)
+            names += 1
+            if names > LIMITS.ext_inodes:
+                raise UnsupportedError("the tree has more names than the limit", where=self.view.name)
+            yield path, inode
+            if inode.is_directory:
+                # Each block belongs to one directory, which bounds the whole walk by the size of the image.
+                blocks_left -= inode.size // self.superblock.block_size
+                if number in seen or len(stack) > LIMITS.ext_depth or blocks_left < 0:
+                    raise MalformedError(
+                        "the directories of the ext file system form a loop or are too deep",
+                        where=f"{self.view.name}:{path}",
+                    )
+                seen.add(number)
+                stack.append(self._children(path, inode))
+
+    def read(self, inode: ExtInode, limit: int = LIMITS.small_file) -> bytes:
+        """The content of a regular file of at most ``limit`` bytes; UnsupportedError if it has more."""
+        return self._inodes.read_content(inode, limit)
+
+    def file_view(self, inode: ExtInode, name: Optional[str] = None) -> ExtFileView:
+        """Random access to the content of a regular file; ``name`` is for messages."""
+        return self._inodes.file_view(inode, name)
+
+    def readlink(self, inode: ExtInode) -> str:
+        """The target of a symbolic link."""
+        return self._inodes.link_target(inode).decode("utf-8", "surrogateescape")
+
+    def xattrs(self, inode: ExtInode) -> Mapping[str, bytes]:
+        """The extended attributes by full name; POSIX ACLs as getxattr(2) gives them."""
+        return self._inodes.xattrs(inode)
+
+    def data_ranges(self, inode: ExtInode) -> Sequence[DataRange]:
+        """Where the content lies in the image, in file order; an offset of None stands for zeros."""
+        return self._inodes.data_ranges(inode)
+
+    def mapping_ranges(self, inode: ExtInode) -> Sequence[Tuple[int, int]]:
+        """(byte offset, length) of the blocks that describe an inode outside its slot: block map, attributes."""
+        return self._inodes.mapping_ranges(inode)
+
+    def inode_location(self, number: int) -> int:
+        """The byte where inode ``number`` lies; it takes ``superblock.inode_size`` bytes."""
+        return self._inodes.location(number)
+
+    def metadata_ranges(self) -> Iterator[MetadataRange]:
+        """Where superblocks, group descriptors, bitmaps and inode tables lie."""
+        return self._inodes.groups.ranges()
+
+    def _children(self, path: str, inode: ExtInode) -> Iterator[Tuple[str, int]]:
+        entries = self._scan(inode)
+        for name in sorted(entries):
+            entry = entries[name]
+            yield f"{path}/{entry.name}", entry.inode
+
+    def _scan(self, inode: ExtInode) -> Dict[bytes, ExtEntry]:
+        where = f"{self.view.name}, directory inode {inode.number}"
+        if not inode.is_directory:
+            raise UnsupportedError("it is not a directory", where=where, finding="no-such-path")
+        if inode.size > LIMITS.ext_directory:
+            raise UnsupportedError(f"the directory has {inode.size} bytes, more than the limit", where=where)
+        return parse_directory(
+            self._inline(inode) if inode.is_inline else self._blocks(inode, where),
+            inode_count=self.superblock.inode_count,
+            first_inode=self.superblock.first_inode,
+            has_file_type="filetype" in self.superblock.features,
+            where=where,
+        )
+
+    def _inline(self, inode: ExtInode) -> Sequence[bytes]:
+        content = self._inodes.read_content(inode)
+        return inline_areas(content[:60], content[60:], inode.size)
+
+    def _blocks(self, inode: ExtInode, where: str) -> Iterator[bytes]:
+        size = self.superblock.block_size
+        if inode.size % size:
+            raise MalformedError(f"impossible ext directory: it has {inode.size} bytes", where=where)
+        for offset, length in self._inodes.data_ranges(inode):
+            if offset is None:
+                continue  # a hole holds no names
+            for at in range(offset, offset + length, _STEP):
+                piece = self.view.read(at, min(_STEP, offset + length - at))
+                for block in range(0, len(piece), size):
+                    yield piece[block : block + size]

@@ -1,0 +1,172 @@
+"""The inodes of an ext image and everything that hangs on one: content, link target, extended attributes, places."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Dict, List, Mapping, Optional, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import MalformedError, UnsupportedError
+from respin.formats.ext.content import DataRange, ExtFileView, data_ranges
+from respin.formats.ext.groups import Groups
+from respin.formats.ext.inode import (
+    BLOCK_AREA,
+    BLOCK_AREA_SIZE,
+    EA_INODE_FLAG,
+    EXTENTS_FLAG,
+    REFUSED_FLAGS,
+    ExtInode,
+    parse_inode,
+)
+from respin.formats.ext.mapping import BlockMap
+from respin.formats.ext.superblock import ExtSuperblock
+from respin.formats.ext.xattr import INLINE_DATA, in_inode_attributes, parse_block, parse_in_inode
+from respin.limits import LIMITS, KiB
+
+_CHUNK = 32 * KiB  # of inode tables, read at once
+_CACHED_CHUNKS = 256
+_MOST_TARGET = 4096
+
+
+class Inodes:
+    """Reads inodes by number."""
+
+    def __init__(self, view: ByteView, superblock: ExtSuperblock) -> None:
+        self.view = view
+        self.superblock = superblock
+        self.groups = Groups(view, superblock)
+        self._chunks: "OrderedDict[int, bytes]" = OrderedDict()
+        self._tables: Dict[int, int] = {}  # group -> byte where its inode table begins
+        self._large_directories = "large_dir" in superblock.features
+        self._huge_files = "huge_file" in superblock.features
+
+    def location(self, number: int) -> int:
+        """The byte in the image where inode ``number`` lies; it has ``superblock.inode_size`` bytes."""
+        if not 1 <= number <= self.superblock.inode_count:
+            raise self._bad(number, f"there are only {self.superblock.inode_count}")
+        group, index = divmod(number - 1, self.superblock.inodes_per_group)
+        table = self._tables.get(group)
+        if table is None:
+            table = self._tables[group] = self.groups[group].inode_table * self.superblock.block_size
+        return table + index * self.superblock.inode_size
+
+    def read(self, number: int) -> ExtInode:
+        """Inode ``number``. Raises MalformedError for a deleted one, UnsupportedError for encrypted and such."""
+        offset = self.location(number)
+        start = offset - offset % _CHUNK  # inodes and chunks are powers of two, so none straddles a boundary
+        chunk = self._chunks.get(start)
+        if chunk is None:
+            chunk = self.view.read(start, min(_CHUNK, self.view.size - start))
+            self._chunks[start] = chunk
+            if len(self._chunks) > _CACHED_CHUNKS:
+                self._chunks.popitem(last=False)
+        else:
+            self._chunks.move_to_end(start)
+        inode = parse_inode(
+            chunk[offset - start : offset - start + self.superblock.inode_size],
+            number,
+            block_size=self.superblock.block_size,
+            large_directories=self._large_directories,
+            huge_files=self._huge_files,
+        )
+        if inode.flags & REFUSED_FLAGS:
+            raise UnsupportedError(
+                f"inode {number} is encrypted, case-folded or fs-verity protected (flags {inode.flags:#x})",
+                where=self.view.name,
+                finding="ext-features",
+            )
+        return inode
+
+    def data_ranges(self, inode: ExtInode) -> List[DataRange]:
+        """Where the content lies, in order; the lengths add up to the inode's size.
+
+        For inline files and short symbolic links that is in the inode itself.
+        """
+        if inode.is_inline:
+            return self._inline_ranges(inode)
+        if inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG:
+            return [DataRange(self.location(inode.number) + BLOCK_AREA, inode.size)]
+        block_map = BlockMap(self.view, self.superblock, inode)
+        return data_ranges(block_map.runs(), inode.size, self.superblock.block_size)
+
+    def file_view(self, inode: ExtInode, name: Optional[str] = None) -> ExtFileView:
+        """Random access to the content of a regular file, directory or symbolic link."""
+        if not (inode.is_file or inode.is_directory or inode.is_symlink):
+            raise UnsupportedError(f"inode {inode.number} has no content", where=self.view.name)
+        return ExtFileView(self.view, name or f"{self.view.name}, inode {inode.number}", self.data_ranges(inode))
+
+    def read_content(self, inode: ExtInode, limit: int = LIMITS.small_file) -> bytes:
+        """The whole content if that is at most ``limit`` bytes, else UnsupportedError."""
+        if inode.size > limit:
+            raise UnsupportedError(
+                f"it has {inode.size} bytes, more than the limit of {limit}",
+                where=f"{self.view.name}, inode {inode.number}",
+            )
+        return self.file_view(inode).read(0, inode.size)
+
+    def link_target(self, inode: ExtInode) -> bytes:
+        """What a symbolic link points at."""
+        if not inode.is_symlink:
+            raise UnsupportedError(f"inode {inode.number} is not a symbolic link", where=self.view.name)
+        if not 0 < inode.size <= _MOST_TARGET:
+            raise self._bad(inode.number, f"its link target has {inode.size} bytes")
+        target = self.file_view(inode).read(0, inode.size)
+        if b"\0" in target:
+            raise self._bad(inode.number, "its link target holds a NUL")
+        return target
+
+    def xattrs(self, inode: ExtInode) -> Mapping[str, bytes]:
+        """The extended attributes by full name; POSIX ACLs in the format of getxattr(2)."""
+        where = f"{self.view.name}, inode {inode.number}"
+        found = parse_in_inode(inode.extended, self._read_value, where)
+        if inode.xattr_block:
+            if inode.xattr_block >= self.superblock.block_count:
+                raise self._bad(inode.number, f"its attribute block is {inode.xattr_block}")
+            size = self.superblock.block_size
+            more = parse_block(self.view.read(inode.xattr_block * size, size), self._read_value, where)
+            if not found.keys().isdisjoint(more):
+                raise self._bad(inode.number, "an extended attribute is there twice")
+            found.update(more)
+        found.pop(INLINE_DATA, None)
+        return found
+
+    def mapping_ranges(self, inode: ExtInode) -> List[Tuple[int, int]]:
+        """(byte offset, length) of what describes the inode outside its slot: block map nodes, attribute block."""
+        size = self.superblock.block_size
+        blocks: List[int] = []
+        fast = inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG
+        if not inode.is_inline and not fast and (inode.is_file or inode.is_directory or inode.is_symlink):
+            block_map = BlockMap(self.view, self.superblock, inode)
+            for _run in block_map.runs():
+                pass
+            blocks += block_map.nodes
+        if inode.xattr_block:
+            blocks.append(inode.xattr_block)
+        return [(block * size, size) for block in sorted(blocks)]
+
+    def _inline_ranges(self, inode: ExtInode) -> List[DataRange]:
+        location = self.location(inode.number)
+        head = min(inode.size, BLOCK_AREA_SIZE)
+        ranges = [DataRange(location + BLOCK_AREA, head)] if head else []
+        rest = inode.size - head
+        if rest:
+            where = f"{self.view.name}, inode {inode.number}"
+            for name, value_inode, offset, size in in_inode_attributes(inode.extended, where):
+                if name == INLINE_DATA and not value_inode and size >= rest:
+                    area = location + self.superblock.inode_size - len(inode.extended)
+                    return [*ranges, DataRange(area + offset, rest)]
+            raise self._bad(inode.number, "its inline content is incomplete")
+        return ranges
+
+    def _read_value(self, number: int, size: int) -> bytes:
+        inode = self.read(number)
+        if not inode.flags & EA_INODE_FLAG or inode.size != size or not inode.is_file:
+            raise self._bad(number, "an extended attribute's value is said to be in it")
+        return self.file_view(inode).read(0, size)
+
+    def _bad(self, number: int, what: str) -> MalformedError:
+        return MalformedError(
+            f"impossible ext inode: {what}",
+            where=f"{self.view.name}, inode {number}",
+            remedy="the image is damaged; fetch it again and compare its checksum",
+        )

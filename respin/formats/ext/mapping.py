@@ -1,0 +1,158 @@
+"""Where the blocks of a file lie: extent trees and the classic map of direct and indirect blocks.
+
+Linux Documentation/filesystems/ext4/ifork.rst and blockmap.rst. Every tree node may be met once, no file may have more
+blocks than the file system, so a hostile image can neither loop nor multiply.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Set, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import MalformedError
+from respin.formats.ext.inode import EXTENTS_FLAG, ExtInode
+from respin.formats.ext.superblock import ExtSuperblock
+
+_EXTENT_MAGIC = 0xF30A
+_EXTENT_DEPTH = 5
+_UNWRITTEN = 0x8000
+_DIRECT = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """``count`` blocks of a file from its block ``logical`` on; ``physical`` is None where they read as zeros."""
+
+    logical: int
+    count: int
+    physical: Optional[int]
+
+
+class BlockMap:
+    """Reads the block map of one inode. ``nodes`` collects the numbers of the blocks that the map itself takes."""
+
+    def __init__(self, view: ByteView, superblock: ExtSuperblock, inode: ExtInode) -> None:
+        self._view = view
+        self._superblock = superblock
+        self._inode = inode
+        self._seen: Set[int] = set()
+        self._left = superblock.block_count
+        self.nodes: List[int] = []
+
+    def runs(self) -> Iterator[Run]:
+        """The runs in file order, up to the file's size; what they leave out is a hole."""
+        end = -(-self._inode.size // self._superblock.block_size)
+        raw = self._extents() if self._inode.flags & EXTENTS_FLAG else self._indirect(end)
+        last: Optional[Run] = None
+        at = 0
+        for run in raw:
+            if run.logical < at:
+                raise self._bad("its extents overlap or are out of order")
+            at = run.logical + run.count
+            if run.physical is not None:
+                self._left -= run.count
+                if self._left < 0:
+                    raise self._bad("it has more blocks than the file system")
+            if run.logical >= end:
+                continue
+            run = Run(run.logical, min(run.count, end - run.logical), run.physical)
+            if last is not None:
+                if _continues(last, run):
+                    last = Run(last.logical, last.count + run.count, last.physical)
+                    continue
+                yield last
+            last = run
+        if last is not None:
+            yield last
+
+    def _extents(self) -> Iterator[Run]:
+        return self._extent_node(self._inode.block_area, None)
+
+    def _extent_node(self, node: bytes, depth_due: Optional[int]) -> Iterator[Run]:
+        magic, entries, most, depth = struct.unpack_from("<HHHH", node)
+        if magic != _EXTENT_MAGIC or entries > most or 12 + 12 * entries > len(node):
+            raise self._bad("a node of its extent tree is damaged")
+        if depth > _EXTENT_DEPTH or (depth_due is not None and depth != depth_due):
+            raise self._bad(f"its extent tree has depth {depth}")
+        for number in range(entries):
+            at = 12 + 12 * number
+            if depth:
+                _logical, low, high = struct.unpack_from("<IIH", node, at)
+                yield from self._extent_node(self._node(low | high << 32), depth - 1)
+                continue
+            logical, count, high, low = struct.unpack_from("<IHHI", node, at)
+            physical: Optional[int] = low | high << 32
+            written = count <= _UNWRITTEN
+            count = count if written else count - _UNWRITTEN
+            assert physical is not None
+            if not count or not 0 < physical <= self._superblock.block_count - count:
+                raise self._bad(f"an extent of {count} blocks from block {physical} lies outside the file system")
+            yield Run(logical, count, physical if written else None)
+
+    def _indirect(self, end: int) -> Iterator[Run]:
+        pointers = struct.unpack("<15I", self._inode.block_area)
+        per_block = self._superblock.block_size // 4
+        yield from self._pointers(pointers[:_DIRECT], 0)
+        logical = _DIRECT
+        for level in (1, 2, 3):
+            if logical >= end:
+                return
+            yield from self._tree(pointers[_DIRECT - 1 + level], level, logical, end, per_block)
+            logical += per_block**level
+
+    def _tree(self, block: int, level: int, logical: int, end: int, per_block: int) -> Iterator[Run]:
+        if not block:
+            return
+        pointers = struct.unpack(f"<{per_block}I", self._node(block))
+        if level == 1:
+            yield from self._pointers(pointers, logical)
+            return
+        below = per_block ** (level - 1)
+        for number, pointer in enumerate(pointers):
+            if pointer and logical + number * below < end:
+                yield from self._tree(pointer, level - 1, logical + number * below, end, per_block)
+
+    def _pointers(self, pointers: Tuple[int, ...], logical: int) -> Iterator[Run]:
+        if not any(pointers):
+            return
+        start = count = at = 0
+        for number, physical in enumerate(pointers):
+            if count and physical == start + count:
+                count += 1
+                continue
+            if count:
+                yield self._checked(logical + at, count, start)
+            start, count, at = physical, 1 if physical else 0, number
+        if count:
+            yield self._checked(logical + at, count, start)
+
+    def _checked(self, logical: int, count: int, physical: int) -> Run:
+        if physical > self._superblock.block_count - count:
+            raise self._bad(f"its block {logical} lies at {physical}, outside the file system")
+        return Run(logical, count, physical)
+
+    def _node(self, block: int) -> bytes:
+        if not 0 < block < self._superblock.block_count:
+            raise self._bad(f"its block map lies at block {block}, outside the file system")
+        if block in self._seen:
+            raise self._bad(f"its block map uses block {block} twice")
+        self._seen.add(block)
+        self.nodes.append(block)
+        return self._view.read(block * self._superblock.block_size, self._superblock.block_size)
+
+    def _bad(self, what: str) -> MalformedError:
+        return MalformedError(
+            f"impossible ext inode: {what}",
+            where=f"{self._view.name}, inode {self._inode.number}",
+            remedy="the image is damaged; fetch it again and compare its checksum",
+        )
+
+
+def _continues(last: Run, run: Run) -> bool:
+    if last.logical + last.count != run.logical:
+        return False
+    if last.physical is None or run.physical is None:
+        return last.physical is run.physical
+    return last.physical + last.count == run.physical
