@@ -1,0 +1,71 @@
+"""Writes a judged delta to the copy-on-write view with debugfs, and proves that it is there."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Mapping
+
+from respin import process
+from respin.byteview import FileView
+from respin.errors import BuildError
+from respin.formats.ext import ExtImage
+from respin.root import script
+from respin.root.delta import Delta
+from respin.root.entries import Plan, make_plan, with_facts
+from respin.root.mounts import Scratch
+from respin.root.readback import ReadBack
+from respin.root.space import require_space, require_writable
+
+
+class Applier:
+    """Applies to the image file at ``path``, which messages call ``name``. ``epoch`` is debugfs's clock."""
+
+    def __init__(self, path: str, name: str, epoch: int) -> None:
+        self._path = path
+        self._name = name
+        self._epoch = epoch
+        self._image = self._open()
+        self._files = ""
+        self._before: Mapping[str, Any] = {}
+        require_writable(self._image, name)
+
+    def plan(self, delta: Delta, facts: Mapping[str, bytes], scratch: Scratch) -> Plan:
+        """What will be written, the space for it checked. The root is still mounted and must be unmounted after."""
+        whole, sources = with_facts(delta, facts, scratch, self._epoch)
+        image = self._image
+        plan = make_plan(whole, sources, scratch.upper, lambda path: image.stat(path).nlink)
+        require_space(plan, image, self._name)
+        self._files = scratch.files
+        return plan
+
+    def apply(self, plan: Plan) -> None:
+        """Write. On any failure the view is worthless and must be thrown away."""
+        self._before = {path: self._image.lookup(path) for path in plan.touched_directories}
+        values: Dict[bytes, str] = {}
+
+        def value_file(value: bytes) -> str:
+            if value not in values:
+                values[value] = f"{self._files}/xattr-{len(values)}"
+                with open(values[value], "wb") as stream:
+                    stream.write(value)
+            return values[value]
+
+        large = self._image.superblock.inode_size > 128
+        lines = list(script.commands(plan, value_file, large_inodes=large))
+        script.run(self._path, lines, f"{self._files}/debugfs-script", self._epoch)
+
+    def check(self, plan: Plan) -> None:
+        """Read every write back with a reader of our own, then have e2fsck read the whole image."""
+        ReadBack(self._open(), self._name).check(plan, self._before)
+        done = process.run(["e2fsck", "-fn", self._path], check=False, timeout=1800)
+        if done.returncode != 0:
+            raise BuildError(
+                f"e2fsck does not call the changed image clean: {done.explain()}",
+                where=self._name,
+                remedy="run e2fsck -fn on the vendor's image: if it complains there too, the image was damaged before",
+                finding="root-not-clean",
+            )
+
+    def _open(self) -> ExtImage:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return ExtImage.open(FileView(descriptor, self._name))

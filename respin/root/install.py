@@ -1,0 +1,191 @@
+"""Install packages into the root image nested in an ISO's squashfs: the way into :mod:`respin.root`."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
+
+from respin.errors import BuildError
+from respin.progress import SILENT, Progress
+from respin.root.delta import Delta
+from respin.root.sandbox import Sandbox
+
+Facts = Union[Mapping[str, bytes], Callable[[Delta], Mapping[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A verified package: what to call it in messages, and the descriptor of a sealed memory file that holds it."""
+
+    name: str
+    fd: int
+
+
+@dataclass(frozen=True)
+class InstallJob:
+    """What to install where.
+
+    ``squashfs_offset`` and ``squashfs_size`` (bytes) say where in the ISO the squashfs lies, ``image_path`` which of
+    its files is the ext image. ``packages`` are installed in the order rpm chooses among those of one call.
+    ``rpm_keys`` are the armored keys that may have signed them. ``dbpath`` is the Node's rpm database directory.
+    ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
+    times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
+    of further files (root:root, 0644), or is called with the delta for that once it was judged. ``timeout`` (seconds)
+    limits the transaction and each later program.
+    """
+
+    iso_fd: int
+    iso_name: str
+    squashfs_offset: int
+    squashfs_size: int
+    image_path: str
+    packages: Tuple[PackageFile, ...]
+    rpm_keys: Tuple[bytes, ...]
+    dbpath: str
+    epoch: int
+    kernel_release: str
+    owned_mtimes: Mapping[str, int]
+    facts: Facts
+    timeout: float = 300
+
+
+class ChangedBlocks(Mapping[int, bytes]):
+    """Block index -> new content, read from a file when asked for. Close it when done."""
+
+    def __init__(self, fd: int, places: Mapping[int, Tuple[int, int]]) -> None:
+        self._fd = fd
+        self._places = dict(places)
+
+    def __getitem__(self, index: int) -> bytes:
+        offset, length = self._places[index]
+        data = os.pread(self._fd, length, offset)
+        if len(data) != length:
+            raise BuildError("the file of changed blocks is too short", finding="sandbox-failed")
+        return data
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def close(self) -> None:
+        """Give up the file; its space is free again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> "ChangedBlocks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Blocks of the image's file in the squashfs: all, read for the change, read for the check, written to."""
+
+    blocks_total: int
+    blocks_read: int
+    blocks_read_for_check: int
+    blocks_written: int
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What an installation did. ``delta`` is what was judged; ``facts`` were written besides it.
+
+    ``changed_blocks`` holds the blocks that differ from the vendor's, whole. ``transcript`` is what the scriptlets
+    printed. ``regenerated`` names the derived state that was made anew ("depmod RELEASE", "ldconfig").
+    """
+
+    delta: Delta
+    facts: Mapping[str, bytes]
+    changed_blocks: ChangedBlocks
+    counters: Counters
+    transcript: str
+    regenerated: Tuple[str, ...]
+
+
+def install(
+    job: InstallJob, judge: Callable[[Delta], None], *, scratch: Path, progress: Progress = SILENT
+) -> Installed:
+    """Run the transaction in the sandbox, have the delta judged, write it to a copy-on-write view of the image.
+
+    ``judge`` raises to refuse: nothing is written then. ``scratch`` is an existing private directory; during the run a
+    file system is mounted over it that only the sandbox sees. Raises MissingToolError, UnsupportedError, PolicyError,
+    VerificationError or BuildError. Neither the ISO nor the machine is changed, whatever happens.
+    """
+    result_fd = os.open(scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
+        descriptors = (job.iso_fd, result_fd, *(package.fd for package in job.packages))
+        with Sandbox(pass_fds=descriptors, environment=environment) as sandbox, ExitStack() as steps:
+            sandbox.send(_describe(job, result_fd, scratch))
+            return _follow(job, judge, sandbox, result_fd, progress, steps)
+    except BaseException:
+        os.close(result_fd)
+        raise
+
+
+def _follow(
+    job: InstallJob,
+    judge: Callable[[Delta], None],
+    sandbox: Sandbox,
+    result_fd: int,
+    progress: Progress,
+    steps: ExitStack,
+) -> Installed:
+    delta: Optional[Delta] = None
+    facts: Mapping[str, bytes] = {}
+    while True:
+        message = sandbox.receive()
+        if message["type"] == "step":
+            steps.close()
+            steps.enter_context(progress.step(message["title"]))
+        elif message["type"] == "delta":
+            steps.close()
+            delta = Delta.from_json(message["delta"])
+            judge(delta)
+            facts = dict(job.facts(delta) if callable(job.facts) else job.facts)
+            encoded = {path: base64.b64encode(content).decode("ascii") for path, content in facts.items()}
+            sandbox.send({"type": "apply", "facts": encoded})
+        elif message["type"] == "done" and delta is not None:
+            read = message["blocks_read"]
+            return Installed(
+                delta=delta,
+                facts=facts,
+                changed_blocks=ChangedBlocks(result_fd, {i: (offset, size) for i, offset, size in message["changed"]}),
+                counters=Counters(
+                    message["blocks_total"], read.get("change", 0), read.get("check", 0), message["blocks_written"]
+                ),
+                transcript=message["transcript"],
+                regenerated=tuple(message["regenerated"]),
+            )
+        else:
+            raise BuildError(f"the sandbox said {message['type']} too early", finding="sandbox-failed")
+
+
+def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
+    return {
+        "type": "install",
+        "iso_fd": job.iso_fd,
+        "iso_name": job.iso_name,
+        "result_fd": result_fd,
+        "scratch": str(scratch.resolve()),
+        "squashfs_offset": job.squashfs_offset,
+        "squashfs_size": job.squashfs_size,
+        "image_path": job.image_path,
+        "packages": [[package.name, package.fd] for package in job.packages],
+        "rpm_keys": [base64.b64encode(key).decode("ascii") for key in job.rpm_keys],
+        "dbpath": job.dbpath,
+        "epoch": job.epoch,
+        "kernel_release": job.kernel_release,
+        "owned_mtimes": dict(job.owned_mtimes),
+        "timeout": job.timeout,
+    }

@@ -1,0 +1,169 @@
+"""The file systems that the agent mounts in its own namespace; all of them vanish with it.
+
+Everything the agent writes besides changed blocks lies on a tmpfs over the caller's scratch directory: nothing is left
+on disk, and no file ever belongs to a mapped id there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Mapping
+
+from respin import process
+from respin.errors import BuildError, MissingToolError, RespinError
+from respin.root import syscalls
+
+_NAMESPACE_REMEDY = (
+    "sysctl kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000 (EL) or"
+    " kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); a container must allow user namespaces and mounting"
+)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The places below the scratch directory."""
+
+    top: str
+
+    @property
+    def view(self) -> str:
+        """The FUSE file system with the image in it."""
+        return f"{self.top}/view"
+
+    @property
+    def lower(self) -> str:
+        """The vendor's root, read-only."""
+        return f"{self.top}/lower"
+
+    @property
+    def upper(self) -> str:
+        """What the transaction wrote."""
+        return f"{self.top}/overlay/upper"
+
+    @property
+    def work(self) -> str:
+        """overlayfs' own."""
+        return f"{self.top}/overlay/work"
+
+    @property
+    def merged(self) -> str:
+        """The root as the transaction sees it."""
+        return f"{self.top}/merged"
+
+    @property
+    def rpm_config(self) -> str:
+        """rpm's configuration directory."""
+        return f"{self.top}/rpm"
+
+    @property
+    def files(self) -> str:
+        """Small files of the agent's own."""
+        return f"{self.top}/files"
+
+
+def no_namespace(error: OSError) -> MissingToolError:
+    """What to tell when the kernel refuses a namespace or a mount in it."""
+    place = f" ({error.filename})" if error.filename else ""
+    return MissingToolError(
+        f"this machine does not let us make a namespace with mounts of its own: {error.strerror}{place}",
+        remedy=_NAMESPACE_REMEDY,
+        finding="no-user-namespace",
+    )
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """mount(2) that explains a refusal."""
+    try:
+        syscalls.mount(source, target, kind, flags, options)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES, errno.ENODEV):
+            raise no_namespace(error) from error
+        raise
+
+
+def make_private() -> None:
+    """Nothing mounted here shows anywhere else, and the reverse."""
+    mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def make_scratch(top: str, size: int) -> Scratch:
+    """Mount a tmpfs of at most ``size`` bytes over ``top`` and lay it out."""
+    mount("respin", top, "tmpfs", syscalls.MS_NODEV, f"mode=0755,size={size}")
+    scratch = Scratch(top)
+    os.umask(0o022)
+    os.mkdir(f"{top}/overlay")
+    for path in (
+        scratch.view, scratch.lower, scratch.upper, scratch.work, scratch.merged, scratch.rpm_config, scratch.files,
+    ):  # fmt: skip
+        os.mkdir(path, 0o755)
+    return scratch
+
+
+def mount_image(image: str, mountpoint: str) -> None:
+    """Mount an ext image read-only by fuse2fs: the host's kernel never parses it."""
+    # fuse2fs goes to the background once it is mounted; as root of the namespace it needs no allow_other.
+    done = process.run(["fuse2fs", "-o", "ro", image, mountpoint], check=False, timeout=120)
+    if done.returncode != 0 or not os.path.ismount(mountpoint):
+        raise BuildError(done.explain(), remedy="check the image with e2fsck -fn", finding="cannot-mount-root")
+
+
+def mount_overlay(scratch: Scratch) -> None:
+    """Put a writable layer over the vendor's root.
+
+    Metacopy, redirects and the inode index stay off: what is in the upper layer is then complete and plain. Kernels
+    before 6.6 have no user extended attributes on tmpfs; overlayfs then does without opaque directories.
+    """
+    # the overlay's root takes its attributes from the upper directory
+    status = os.stat(scratch.lower)
+    os.chown(scratch.upper, status.st_uid, status.st_gid)
+    os.chmod(scratch.upper, status.st_mode & 0o7777)
+    for name in _visible_xattrs(scratch.lower):
+        os.setxattr(scratch.upper, name, os.getxattr(scratch.lower, name))
+    options = (
+        f"lowerdir={scratch.lower},upperdir={scratch.upper},workdir={scratch.work},"
+        "userxattr,metacopy=off,redirect_dir=nofollow,index=off"
+    )
+    if any(character in scratch.top for character in ",:\\"):
+        raise MissingToolError(
+            "overlayfs cannot use a directory with ',', ':' or a backslash in its name",
+            where=scratch.top,
+            remedy="name another directory with --tmpdir",
+        )
+    try:
+        syscalls.mount("respin", scratch.merged, "overlay", 0, options)
+    except OSError as error:
+        raise MissingToolError(
+            f"overlayfs cannot be mounted in a user namespace: {error.strerror}",
+            remedy="Linux 5.11 or newer with overlayfs is needed: modprobe overlay",
+            finding="no-overlay",
+        ) from error
+
+
+def unmount(path: str) -> None:
+    """Unmount; a mount that is still in use is a bug, not something to force."""
+    try:
+        syscalls.umount(path)
+    except OSError as error:
+        raise BuildError(f"cannot unmount {path}: {error.strerror}", finding="sandbox-failed") from error
+
+
+def _visible_xattrs(path: str) -> "list[str]":
+    try:
+        return [name for name in os.listxattr(path) if not name.startswith(("trusted.", "system."))]
+    except OSError:
+        return []
+
+
+def try_mounts(top: str) -> Mapping[str, RespinError]:
+    """For diagnosis: mount what an installation needs and say what failed."""
+    failures = {}
+    try:
+        make_private()
+        scratch = make_scratch(top, 1 << 20)
+        mount("proc", scratch.view, "proc")
+        mount_overlay(scratch)
+    except RespinError as error:
+        failures["overlay"] = error
+    return failures

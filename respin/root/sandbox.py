@@ -1,0 +1,99 @@
+"""The parent's side of the sandbox: starts the agent, writes its id maps, talks to it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from types import TracebackType
+from typing import Any, Mapping, Optional, Sequence, Type
+
+from respin import process
+from respin.errors import BuildError
+from respin.root import idmaps, protocol
+
+_STOP_SECONDS = 15
+
+
+class Sandbox:
+    """A running agent. Leaving the context kills it and all in its namespaces, and waits until they are gone."""
+
+    def __init__(self, *, pass_fds: Sequence[int] = (), environment: Optional[Mapping[str, str]] = None) -> None:
+        if os.geteuid() != 0:
+            idmaps.required_ranges(os.getuid())  # a clear message before anything is started
+        self._channel, theirs = protocol.pair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "respin.root.agent", str(theirs.fileno()), str(os.getpid())],
+                env={**process.CLEAN_ENVIRONMENT, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=(theirs.fileno(), *pass_fds),
+                start_new_session=True,
+                cwd="/",
+            )
+        try:
+            self.expect("unshared")
+            idmaps.write_maps(self._process.pid)
+            self.send({"type": "mapped"})
+            self.expect("inside")
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Say something to the agent."""
+        try:
+            self._channel.send(message)
+        except protocol.ClosedError:
+            raise self._died() from None
+
+    def receive(self) -> protocol.Message:
+        """The agent's next message; an error that it reports is raised."""
+        try:
+            message = self._channel.receive()
+        except protocol.ClosedError:
+            raise self._died() from None
+        if message["type"] == "error":
+            raise protocol.rebuild_error(message)
+        return message
+
+    def expect(self, kind: str) -> protocol.Message:
+        """The next message, which must be of ``kind``."""
+        message = self.receive()
+        if message["type"] != kind:
+            raise BuildError(f"the sandbox said {message['type']} instead of {kind}", finding="sandbox-failed")
+        return message
+
+    def close(self) -> None:
+        """Stop everything in the sandbox and wait for it."""
+        if self._process.poll() is None:
+            self._process.terminate()  # it kills pid 1 of the namespaces and waits until they are empty
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._channel.close()
+        self._stderr.close()
+
+    def _died(self) -> BuildError:
+        self._process.terminate()
+        self._process.wait()
+        self._stderr.seek(0)
+        said = self._stderr.read(1 << 20).decode("utf-8", "backslashreplace").strip()
+        last = said.splitlines()[-1] if said else f"status {self._process.returncode}"
+        error = BuildError(f"the sandbox ended unexpectedly: {last}", finding="sandbox-failed")
+        error.detail = said  # type: ignore[attr-defined]
+        return error
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()

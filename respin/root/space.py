@@ -1,0 +1,101 @@
+"""What must hold before debugfs touches an image: that it can write it, and that everything fits.
+
+debugfs finds out in the middle that there is no room, and says so at most in passing. The need is computed as an upper
+bound: mapping blocks as for the worst fragmentation, one block for each inode's extended attributes, one more block for
+each directory that gets names.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from dataclasses import dataclass
+
+from respin.errors import BuildError, UnsupportedError
+from respin.formats.ext import ExtImage
+from respin.root.delta import Kind
+from respin.root.entries import Plan, Target
+
+_FAST_SYMLINK = 59  # longest target that lies in the inode
+
+
+@dataclass(frozen=True)
+class Need:
+    """Blocks and inodes."""
+
+    blocks: int
+    inodes: int
+
+
+def require_writable(image: ExtImage, name: str) -> None:
+    """UnsupportedError unless the image was unmounted cleanly."""
+    superblock = image.superblock
+    if superblock.dirty:
+        raise UnsupportedError(
+            f"the root image is not clean: {'; '.join(superblock.problems)}",
+            where=name,
+            remedy="ask the vendor for a clean image",
+            finding="dirty-root",
+        )
+
+
+def require_space(plan: Plan, image: ExtImage, name: str) -> Need:
+    """What ``plan`` needs at most; BuildError with the numbers if the image has less."""
+    superblock = image.superblock
+    size = superblock.block_size
+    freed = _freed(plan, image, size)
+    blocks = sum(_target_blocks(target, size) for target in plan.targets) + _directory_blocks(plan, size)
+    inodes = sum(1 for target in plan.targets if target.make)
+    need = Need(blocks, inodes)
+    room = Need(superblock.free_blocks + freed.blocks, superblock.free_inodes + freed.inodes)
+    for what, wanted, there, unit in (
+        ("blocks", need.blocks, room.blocks, f" of {size} bytes"),
+        ("inodes", need.inodes, room.inodes, ""),
+    ):
+        if wanted > there:
+            raise BuildError(
+                f"the root image has {there} free {what}{unit}, the plugins need up to {wanted}",
+                where=name,
+                remedy="leave out a plugin, or ask for a Node with a larger root image",
+                finding="no-space-in-root",
+            )
+    return need
+
+
+def _freed(plan: Plan, image: ExtImage, size: int) -> Need:
+    blocks = inodes = 0
+    for removal in plan.removals:
+        inode = image.lookup(removal.path)
+        if inode is None or (removal.kind is not Kind.DIRECTORY and inode.nlink > 1):
+            continue
+        inodes += 1
+        blocks += inode.sectors * 512 // size
+    return Need(blocks, inodes)
+
+
+def _target_blocks(target: Target, size: int) -> int:
+    blocks = 1 if target.attributes.xattrs else 0
+    if not target.make:
+        return blocks
+    kind = target.attributes.kind
+    if kind is Kind.DIRECTORY:
+        return blocks + 1
+    if kind is Kind.SYMLINK:
+        long = len(os.fsencode(target.attributes.target or "")) > _FAST_SYMLINK
+        return blocks + (1 if long else 0)
+    if kind is Kind.FILE and target.source is not None:
+        status = os.stat(target.source)
+        content = min(-(-status.st_size // size), -(-status.st_blocks * 512 // size))
+        return blocks + content + (content // (size // 12 - 1) + 3 if content > 4 else 0)
+    return blocks
+
+
+def _directory_blocks(plan: Plan, size: int) -> int:
+    """Names that are added, by directory: a directory entry takes 8 bytes and the name, rounded up to 4."""
+    added: "Counter[str]" = Counter()
+    for target in plan.targets:
+        if target.make:
+            for path in (target.path, *target.links):
+                added[posixpath.dirname(path)] += 8 + len(os.fsencode(posixpath.basename(path))) + 3
+    return sum(1 + count * 2 // size + 1 for count in added.values())

@@ -1,0 +1,139 @@
+"""What the agent does as pid 1 of its namespaces: an installation from start to end, or a trial for diagnosis."""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+from typing import Any, Dict, Mapping
+
+from respin.byteview import FileView
+from respin.errors import BuildError
+from respin.formats.squashfs.image import SquashfsImage
+from respin.root import chroot, database, isolation, mounts, protocol, transaction
+from respin.root.apply import Applier
+from respin.root.compare import Comparison
+from respin.root.delta import Delta
+from respin.root.derived import Regenerator
+from respin.root.fuseview import ViewServer
+from respin.root.store import CopyOnWrite
+
+_SCRATCH_EXTRA = 1 << 30
+
+
+def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
+    """Install, tell the delta, wait for the verdict, apply, check, hand back the changed blocks."""
+    for descriptor in (job["iso_fd"], job["result_fd"], *(fd for _, fd in job["packages"])):
+        os.set_inheritable(descriptor, False)
+    transcript = isolation.Transcript()
+    try:
+        _Installation(job, channel, transcript).run()
+    except protocol.ClosedError:
+        raise
+    except BaseException as error:
+        message = protocol.describe_error(error)
+        message["detail"] = "\n".join(part for part in (message["detail"], transcript.text) if part)
+        if message["finding"] in ("scriptlet-failed", "timeout") and transcript.tail():
+            message["what"] += f" ({transcript.tail()})"
+        channel.send(message)
+
+
+class _Installation:
+    def __init__(self, job: Mapping[str, Any], channel: protocol.Channel, transcript: isolation.Transcript) -> None:
+        self._job = job
+        self._channel = channel
+        self._transcript = transcript
+
+    def run(self) -> None:
+        job = self._job
+        self._step("Opening the root image")
+        mounts.make_private()
+        image = self._open_image()
+        scratch = mounts.make_scratch(job["scratch"], image.size + _SCRATCH_EXTRA)
+        view = ViewServer(image, scratch.view)
+        try:
+            applier = Applier(view.path, job["image_path"], job["epoch"])
+            mounts.mount_image(view.path, scratch.lower)
+            dbpath = database.require_sqlite(scratch.lower, job["dbpath"])
+            mounts.mount_overlay(scratch)
+            self._step("Installing the packages")
+            self._transact(scratch, dbpath)
+            self._step("Comparing the root with the vendor's")
+            comparison = Comparison(scratch.lower, scratch.upper, scratch.merged)
+            rules: Dict[str, Any] = {
+                "dbpath": dbpath, "owned_mtimes": job["owned_mtimes"], "epoch": job["epoch"],
+            }  # fmt: skip
+            delta = comparison.delta(**rules)
+            uname = f"{scratch.files}/uname"
+            regenerated = Regenerator(scratch, uname, job["timeout"], self._transcript).run(delta)
+            if regenerated:
+                delta = comparison.delta(**rules)
+            facts = self._judge(delta)
+            self._step("Writing the changes to the root image")
+            plan = applier.plan(delta, facts, scratch)
+            mounts.unmount(scratch.merged)
+            mounts.unmount(scratch.lower)
+            applier.apply(plan)
+            self._step("Checking the root image")
+            view.set_phase("check")
+            applier.check(plan)
+        except BuildError:
+            view.check()  # a damaged image shows as an input/output error: its own words are better
+            raise
+        report = view.report()
+        self._channel.send(
+            {**report, "type": "done", "transcript": self._transcript.text, "regenerated": list(regenerated)}
+        )
+
+    def _step(self, title: str) -> None:
+        self._channel.send({"type": "step", "title": title})
+
+    def _open_image(self) -> CopyOnWrite:
+        job = self._job
+        view = FileView(job["iso_fd"], job["iso_name"], job["squashfs_offset"], job["squashfs_size"])
+        squashfs = SquashfsImage.open(view)
+        return CopyOnWrite(squashfs.open_file(job["image_path"]), squashfs.block_size, job["result_fd"])
+
+    def _transact(self, scratch: mounts.Scratch, dbpath: str) -> None:
+        job = self._job
+        uname, empty, switch = (f"{scratch.files}/{name}" for name in ("uname", "empty", "nsswitch.conf"))
+        chroot.write_uname(uname, job["kernel_release"])
+        os.mkdir(empty)
+        with open(switch, "w", encoding="ascii") as stream:
+            stream.write("passwd: files\ngroup: files\nshadow: files\n")
+        has_tmp = os.path.isdir(f"{scratch.lower}/tmp") and not os.path.islink(f"{scratch.lower}/tmp")
+        transaction.write_configuration(scratch.rpm_config, dbpath, platform.machine(), has_tmp=has_tmp)
+        order = transaction.Transaction(
+            packages=tuple((name, fd) for name, fd in job["packages"]),
+            keys=tuple(base64.b64decode(key) for key in job["rpm_keys"]),
+            dbpath=dbpath,
+            timeout=job["timeout"],
+        )
+        outcome = isolation.run(
+            lambda: transaction.install(order, scratch.merged, uname, scratch.rpm_config, empty, switch),
+            title="the RPM transaction",
+            keep=[fd for _, fd in order.packages],
+            timeout=job["timeout"],
+            transcript=self._transcript,
+        )
+        if outcome.status != 0 or outcome.result is None:
+            raise BuildError(
+                f"the RPM transaction ended with status {outcome.status}: {self._transcript.tail()}",
+                finding="transaction-failed",
+            )
+        wal = f"{scratch.upper}{dbpath}/rpmdb.sqlite-wal"
+        if os.path.lexists(wal) and os.stat(wal).st_size:
+            raise BuildError("rpm left its database with a journal", where=dbpath, finding="transaction-failed")
+
+    def _judge(self, delta: Delta) -> Mapping[str, bytes]:
+        self._channel.send({"type": "delta", "delta": delta.to_json()})
+        answer = self._channel.receive()
+        return {path: base64.b64decode(content) for path, content in answer["facts"].items()}
+
+
+def probe(job: Mapping[str, Any], channel: protocol.Channel) -> None:
+    """Try the mounts and tell which failed."""
+    failures = mounts.try_mounts(job["scratch"])
+    channel.send(
+        {"type": "done", "failures": {name: protocol.describe_error(error) for name, error in failures.items()}}
+    )
