@@ -1,0 +1,1 @@
+"""Building a respin: verify, plan, install, splice, seal, publish."""

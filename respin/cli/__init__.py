@@ -1,0 +1,51 @@
+"""The command line: parses, calls one function, renders. Names, options and exit codes are a contract with scripts."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import List, NoReturn, Optional
+
+import click
+
+from respin import __version__
+from respin.cli.common import Group, Session, report_failure
+
+
+@click.group("respin", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="respin %(version)s")
+def cli() -> None:
+    """Add signed plugins to a vendor's hypervisor Node ISO, and prove what was added.
+
+    \b
+    Example:
+      respin build --base node.iso --base-checksum node.iso.CHECKSUM \\
+          --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust --sign-key FPR -o out.iso
+      respin verify out.iso --trust trust --base node.iso
+    """
+
+
+def _register() -> None:
+    from respin.cli import build, bundle, doctor, inspect, keys, verify
+
+    for command in (build.build, verify.verify, inspect.inspect, bundle.bundle, keys.keys, doctor.doctor):
+        cli.add_command(command)
+
+
+def main(arguments: Optional[List[str]] = None) -> NoReturn:
+    """Run ``respin`` and exit with its status; whatever goes wrong, a person reads a sentence and not a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    session = Session()
+    try:
+        _register()
+        cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
+        status = 0
+    except BaseException as error:  # everything: this is the last line of defence
+        status = report_failure(session, error)
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,90 @@
+"""``respin build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+import click
+
+from respin.build.build import BuildRequest
+from respin.build.build import build as run_build
+from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.errors import UsageError
+from respin.report.build import render
+
+
+@click.command("build", cls=Command)
+@click.option("--base", type=click.Path(path_type=Path), required=True, metavar="NODE.iso", help="The vendor's ISO.")
+@click.option(
+    "--base-checksum",
+    type=click.Path(path_type=Path),
+    metavar="CHECKSUM",
+    help="The vendor's clearsigned CHECKSUM file that names the ISO.",
+)
+@click.option("--base-sha256", metavar="HEX", help="Vouch for the ISO yourself; reported as pinned, not as signed.")
+@click.option(
+    "--plugin",
+    "plugins",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    metavar="BUNDLE",
+    help="A signed plugin bundle; may be given several times.",
+)
+@trust_option
+@click.option("--sign-key", metavar="FPR", help="Fingerprint of the key to sign the statement with (role respin).")
+@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home with the secret key.")
+@click.option("--unsigned", is_flag=True, help="Leave the signature slot empty; `respin verify` will refuse the ISO.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT.iso", help="The ISO to write."
+)
+@force_option
+@json_option
+@click.pass_obj
+def build(
+    session: Session,
+    base: Path,
+    base_checksum: Optional[Path],
+    base_sha256: Optional[str],
+    plugins: Tuple[Path, ...],
+    trust: Path,
+    sign_key: Optional[str],
+    gnupg_home: Optional[Path],
+    unsigned: bool,
+    output: Path,
+    force: bool,
+    json_output: bool,
+) -> None:
+    """Add signed plugins to a vendor's Node ISO.
+
+    Everything is verified before anything runs, the RPMs are installed without dependency resolution in a sandbox
+    without network, and the output appears only when it has been verified against the vendor's ISO.
+
+    \b
+    Example:
+      respin build --base node.iso --base-checksum node.iso.CHECKSUM \\
+          --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust \\
+          --sign-key 0123456789ABCDEF0123456789ABCDEF01234567 --gnupg-home gnupg -o out.iso
+    """
+    if unsigned == (sign_key is not None):
+        raise UsageError("say how the result is to be signed", remedy="give --sign-key FPR, or --unsigned")
+    console = session.console
+    result = run_build(
+        BuildRequest(
+            base=base,
+            plugins=plugins,
+            trust=trust,
+            output=output,
+            base_checksum=base_checksum,
+            base_sha256=base_sha256,
+            sign_key=sign_key,
+            gnupg_home=gnupg_home,
+            tmpdir=session.tmpdir,
+            force=force,
+        ),
+        progress=console,
+    )
+    if result.transcript:
+        console.note(result.transcript, level=1)
+    console.markup(result.to_json(), render(result))

@@ -1,0 +1,99 @@
+"""What an ISO is: product, layout, kernel, boot setup, plugins, provenance. Works on stock ISOs, and proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional
+
+from respin.byteview import ByteView
+from respin.errors import RespinError
+from respin.formats import mediacheck
+from respin.formats.iso9660.image import IsoImage
+from respin.node.image import Identity, NodeImage, identify, open_node
+from respin.node.profile import built_in
+from respin.node.rpmdb import locate
+from respin.provenance import statement
+from respin.verify.statement import is_respun, read_statement
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found. ``node`` and ``provenance`` are None when there is nothing of the kind, with the reason beside."""
+
+    iso: Mapping[str, Any]
+    identity: Identity
+    media_check: bool
+    node: Optional[Mapping[str, Any]]
+    node_reason: str
+    provenance: Optional[Mapping[str, Any]]
+    provenance_reason: str
+
+    def to_json(self) -> Dict[str, Any]:
+        """The inspection as one document."""
+        profile = self.identity.profile
+        return {
+            "schema": "respin.inspect/1",
+            "iso": dict(self.iso),
+            "media_check": self.media_check,
+            "profile": None if profile is None else {"id": profile.id, "title": profile.title},
+            "version": dict(self.identity.version),
+            "root_image": self.identity.root_image,
+            "layout": self.identity.layout,
+            "node": None if self.node is None else dict(self.node),
+            "node_reason": self.node_reason,
+            "provenance": None if self.provenance is None else dict(self.provenance),
+            "provenance_reason": self.provenance_reason,
+        }
+
+
+def inspect(view: ByteView) -> Inspection:
+    """Inspect an ISO. Nothing is verified, mounted or executed.
+
+    Raises UnsupportedError when it is no ISO 9660 image at all, MalformedError when its directories are damaged.
+    """
+    iso = IsoImage.open(view)
+    identity = identify(iso, built_in())
+    node: Optional[Mapping[str, Any]] = None
+    node_reason = ""
+    try:
+        node = _describe_node(open_node(view, built_in()))
+    except RespinError as error:
+        node_reason = str(error)
+    provenance: Optional[Mapping[str, Any]] = None
+    provenance_reason = "stock: the ISO carries no statement of respin"
+    if is_respun(iso):
+        try:
+            provenance, provenance_reason = _describe_provenance(iso), "not verified; `respin verify` does that"
+        except RespinError as error:
+            provenance_reason = str(error)
+    return Inspection(
+        iso.describe(), identity, mediacheck.read(view) is not None, node, node_reason, provenance, provenance_reason
+    )
+
+
+def _describe_node(node: NodeImage) -> Mapping[str, Any]:
+    try:
+        database: Optional[str] = locate(node.root).file
+    except RespinError:
+        database = None
+    return {
+        "inner_image": node.image.path,
+        "inner_size": node.image.size,
+        "compression": node.squashfs.compressor.name.lower(),
+        "block_size": node.squashfs.block_size,
+        "kernels": list(node.kernel_releases),
+        "rpm_database": database,
+    }
+
+
+def _describe_provenance(iso: IsoImage) -> Mapping[str, Any]:
+    raw, envelope = read_statement(iso)
+    claims = statement.parse(raw, where=f"{iso.view.name}:/respin.json")
+    return {
+        "base": {"name": claims.base_name, "sha256": claims.base_sha256, "verified": claims.base_kind},
+        "plugins": [dict(one) for one in claims.plugins],
+        "packages": [dict(one) for one in claims.packages],
+        "changes": len(claims.changes),
+        "builder": dict(claims.builder),
+        "signatures": [signature.keyid for signature in envelope.signatures],
+    }

@@ -1,0 +1,112 @@
+"""Is this the vendor's ISO? Answered by the vendor's signed CHECKSUM, or by a digest that the caller vouches for."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from respin.byteview import FileView
+from respin.digest import sha256_view
+from respin.errors import UsageError, VerificationError
+from respin.formats import checksumfile
+from respin.limits import LIMITS
+from respin.progress import SILENT, Progress
+from respin.trust import Role, TrustedSignature, TrustStore
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class BaseClaim:
+    """What is expected of the base: its digest, and who says so (``signature`` is None for a pinned digest)."""
+
+    sha256: str
+    name: str
+    signature: Optional[TrustedSignature]
+    checksum_text: bytes
+
+    @property
+    def kind(self) -> str:
+        """ "vendor-signed" or "pinned"."""
+        return "pinned" if self.signature is None else "vendor-signed"
+
+
+@dataclass(frozen=True)
+class VerifiedBase:
+    """A base ISO whose bytes are what the claim says; made by :func:`verify_base` only."""
+
+    fd: int
+    path: Path
+    size: int
+    claim: BaseClaim
+
+    def view(self) -> FileView:
+        """The ISO's bytes."""
+        return FileView(self.fd, str(self.path), 0, self.size)
+
+
+def claim_from_checksum(path: Path, iso_name: str, trust: TrustStore, tmpdir: Path) -> BaseClaim:
+    """What the vendor's clearsigned CHECKSUM file says of ``iso_name``; only text that GnuPG vouches for is read."""
+    text = read_small(path, LIMITS.checksum_file)
+    signature, signed = trust.verify_clearsigned(Role.BASE, iso_name, text, where=str(path), tmpdir=tmpdir)
+    listed = checksumfile.parse(signed)
+    if iso_name in listed:
+        algorithm, digest = listed[iso_name]
+        if algorithm == "sha256":
+            return BaseClaim(digest, iso_name, signature, text)
+        raise VerificationError(
+            f"the vendor's CHECKSUM gives {iso_name} only by {algorithm}", where=str(path), finding="weak-digest"
+        )
+    raise VerificationError(
+        f"the vendor's CHECKSUM does not name {iso_name}",
+        where=str(path),
+        remedy=f"it names {', '.join(sorted(listed)) or 'nothing'}; keep the vendor's file name",
+        finding="not-listed",
+    )
+
+
+def claim_pinned(sha256: str, iso_name: str) -> BaseClaim:
+    """A digest that the caller vouches for instead of the vendor; reported as "pinned", never as signed."""
+    if not _SHA256.fullmatch(sha256.lower()):
+        raise UsageError("--base-sha256 needs 64 hex digits", remedy="sha256sum NODE.iso prints them")
+    return BaseClaim(sha256.lower(), iso_name, None, b"")
+
+
+def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILENT) -> VerifiedBase:
+    """Hash the open file and compare; VerificationError when it is not the ISO that the claim speaks of."""
+    view = FileView(fd, str(path))
+    digest = sha256_view(view, progress, f"verifying {path.name}")
+    if digest != claim.sha256:
+        says = "the vendor's signed CHECKSUM" if claim.signature else "--base-sha256"
+        raise VerificationError(
+            f"its sha256 is {digest}, {says} says {claim.sha256}",
+            where=str(path),
+            remedy="the file is damaged, or not the release that the checksum speaks of; fetch it again",
+            finding="base-digest",
+        )
+    return VerifiedBase(fd, path, view.size, claim)
+
+
+def open_input(path: Path) -> int:
+    """Open a file for reading; UsageError for what is neither a regular file nor a block device."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not os.path.isfile(path) and not Path(path).is_block_device():
+        os.close(fd)
+        raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
+    return fd
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """A small file whole; UsageError when it is larger than ``limit``."""
+    fd = open_input(path)
+    try:
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)
+    finally:
+        os.close(fd)
+    if len(data) > limit:
+        raise UsageError(f"the file is larger than {limit} bytes; it cannot be what it should be", where=str(path))
+    return data

@@ -1,0 +1,171 @@
+"""A Node ISO, opened: which Node it is, and its root image, readable without mounting or unpacking anything.
+
+Layouts are told apart by what is in the files (magic numbers), never by their names. This version builds on one layout,
+the classic Node's: a gzip squashfs that holds one ext2/3/4 image. Everything else is recognised and named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Optional, Sequence, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import UnsupportedError
+from respin.formats.ext.image import ExtImage
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
+from respin.formats.squashfs.nested import NestedView
+from respin.formats.squashfs.options import Compressor
+from respin.limits import LIMITS
+from respin.node import versionfile
+from respin.node.places import MODULES
+from respin.node.profile import Profile
+from respin.safepath import show
+
+SQUASHFS_MAGIC = b"hsqs"
+EXT_MAGIC_OFFSET, EXT_MAGIC = 1080, b"\x53\xef"
+EROFS_MAGIC_OFFSET, EROFS_MAGIC = 1024, b"\xe2\xe1\xf5\xe0"
+# Where the root image may lie on live media, in the order in which they are looked at when no profile says it.
+ROOT_IMAGES = ("/LiveOS/squashfs.img", "/LiveOS/rootfs.img", "/live/filesystem.squashfs", "/images/install.img")
+# An image of a root file system is a large file; smaller files in a squashfs can't be one.
+SMALLEST_ROOT = 8 << 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What can be said of any ISO without opening its root image."""
+
+    profile: Optional[Profile]
+    version: Mapping[str, str]
+    root_image: Optional[str]
+    layout: str
+
+    @property
+    def product(self) -> str:
+        """Product, version and release as the Node's version file gives them, or an empty string."""
+        parts = (self.version.get(key, "") for key in ("PRODUCT", "VERSION", "RELEASE"))
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """A Node of a supported layout, opened for reading."""
+
+    iso: IsoImage
+    identity: Identity
+    profile: Profile
+    squashfs_path: str
+    squashfs: SquashfsImage
+    image: SquashfsFile
+    nested: NestedView
+    root: ExtImage
+
+    @property
+    def kernel_releases(self) -> Tuple[str, ...]:
+        """The kernels whose modules the root holds, sorted."""
+        return kernel_releases(self.root)
+
+
+def identify(iso: IsoImage, profiles: Sequence[Profile]) -> Identity:
+    """Which Node ``iso`` is and what its root image is, by the given profiles and by magic numbers."""
+    profile: Optional[Profile] = None
+    version: Mapping[str, str] = {}
+    for candidate in profiles:
+        if candidate.version_file not in iso.files:
+            continue
+        version = versionfile.parse(iso.read(candidate.version_file, LIMITS.small_file), candidate.version_file)
+        if version.get("PACKAGE") in candidate.packages:
+            profile = candidate
+            break
+    places = ([profile.root] if profile else []) + list(ROOT_IMAGES)
+    path = next((place for place in places if place in iso.files), None)
+    layout = describe_layout(iso.file_view(path)) if path else "no root image found"
+    return Identity(profile, dict(version), path, layout)
+
+
+def describe_layout(view: ByteView) -> str:
+    """One phrase for the kind of root image in ``view``."""
+    if magic_at(view, 0, SQUASHFS_MAGIC):
+        squashfs = SquashfsImage.open(view)
+        inner = find_root_file(squashfs)
+        kind = f"{squashfs.compressor.name.lower()} squashfs"
+        return f"{kind} holding {inner.path} (ext)" if inner else f"flat {kind}"
+    if magic_at(view, EROFS_MAGIC_OFFSET, EROFS_MAGIC):
+        return "erofs"
+    if magic_at(view, EXT_MAGIC_OFFSET, EXT_MAGIC):
+        return "plain ext image"
+    return "root image of an unknown kind"
+
+
+def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
+    """Open a Node ISO of the supported layout.
+
+    Raises UnsupportedError (exit 7) with what was found when it is something else, MalformedError when it is broken.
+    """
+    iso = IsoImage.open(view)
+    identity = identify(iso, profiles)
+    if identity.root_image is None:
+        raise UnsupportedError(
+            "this ISO has no root image where live media have one",
+            where=view.name,
+            remedy="looked for " + ", ".join(ROOT_IMAGES),
+            finding="layout",
+        )
+    squashfs_view = iso.file_view(identity.root_image)
+    where = f"{view.name}:{identity.root_image}"
+    if not magic_at(squashfs_view, 0, SQUASHFS_MAGIC):
+        raise _unsupported(identity, where)
+    squashfs = SquashfsImage.open(squashfs_view)
+    image = find_root_file(squashfs)
+    if image is None or squashfs.compressor is not Compressor.GZIP:
+        raise _unsupported(identity, where)
+    if identity.profile is None:
+        known = ", ".join(profile.title for profile in profiles)
+        raise UnsupportedError(
+            "the layout is a classic Node's, but the version file names none of the Nodes that have a profile"
+            f" (PACKAGE is {show(identity.version.get('PACKAGE', ''))!r})",
+            where=view.name,
+            remedy=f"known: {known}; without a profile nobody knows what the installer and the persistence layer are",
+            finding="profile",
+        )
+    nested = squashfs.open_file(image.path)
+    return NodeImage(
+        iso, identity, identity.profile, identity.root_image, squashfs, image, nested, ExtImage.open(nested)
+    )
+
+
+def find_root_file(squashfs: SquashfsImage) -> Optional[SquashfsFile]:
+    """The file of a squashfs that is an ext image of a root, or None when the squashfs is a root itself."""
+    if not squashfs.is_small:
+        return None
+    found = [
+        entry
+        for entry in squashfs.entries.values()
+        if isinstance(entry, SquashfsFile)
+        and entry.size >= SMALLEST_ROOT
+        and magic_at(squashfs.open_file(entry.path), EXT_MAGIC_OFFSET, EXT_MAGIC)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def kernel_releases(root: ExtImage) -> Tuple[str, ...]:
+    """The directories below the root's module directory, sorted."""
+    for path in MODULES:
+        found = root.resolve(path)
+        if found is not None and found.inode.is_directory:
+            return tuple(root.listdir(found.path))
+    return ()
+
+
+def magic_at(view: ByteView, offset: int, magic: bytes) -> bool:
+    """Whether ``magic`` stands at ``offset``."""
+    return view.size >= offset + len(magic) and view.read(offset, len(magic)) == magic
+
+
+def _unsupported(identity: Identity, where: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the root image is a {identity.layout}; this version builds on a gzip squashfs that holds one ext image",
+        where=where,
+        remedy="`respin inspect` shows what else was found",
+        finding="layout",
+    )

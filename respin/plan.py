@@ -1,0 +1,87 @@
+"""The install plan: what the plugins would put where on this Node, worked out before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Tuple
+
+from respin.bundle import VerifiedBundle
+from respin.errors import PolicyError
+from respin.formats.rpmfile import FileEntry, RpmHeader
+from respin.node.image import NodeImage
+from respin.node.paths import real_parent
+from respin.node.rpmdb import RpmDatabase
+from respin.safepath import show
+from respin.trust import VerifiedRpm
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file of a plugin at the path where it really lands; ``entry`` is what its RPM's header says of it."""
+
+    path: str
+    entry: FileEntry
+    nevra: str
+    bundle: VerifiedBundle
+
+
+@dataclass(frozen=True)
+class InstallPlan:
+    """What is to be installed. ``files`` by real path; a directory that several packages share appears once."""
+
+    node: NodeImage
+    bundles: Tuple[VerifiedBundle, ...]
+    files: Mapping[str, PlannedFile]
+    database: RpmDatabase
+    vendor_packages: Tuple[RpmHeader, ...]
+    epoch: int
+
+    @property
+    def rpms(self) -> Tuple[VerifiedRpm, ...]:
+        """All RPMs, in the order of the bundles on the command line and of the manifest."""
+        return tuple(rpm for bundle in self.bundles for rpm in bundle.rpms)
+
+    @property
+    def owned_mtimes(self) -> Mapping[str, int]:
+        """Modification times from the RPM headers, by real path."""
+        return {path: planned.entry.mtime for path, planned in self.files.items()}
+
+    def declared(self, effect: str) -> Tuple[str, ...]:
+        """The union of one kind of declared effect (``users``, ``units``, ...) over all bundles."""
+        return tuple(value for bundle in self.bundles for value in getattr(bundle.manifest.effects, effect))
+
+
+def make_plan(
+    node: NodeImage,
+    bundles: Tuple[VerifiedBundle, ...],
+    database: RpmDatabase,
+    vendor_packages: Tuple[RpmHeader, ...],
+    epoch: int,
+) -> InstallPlan:
+    """Work out where every file lands. Raises PolicyError when two plugins want the same path."""
+    names = [bundle.manifest.name for bundle in bundles]
+    for name in names:
+        if names.count(name) > 1:
+            raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
+    files: Dict[str, PlannedFile] = {}
+    for bundle in bundles:
+        for rpm in bundle.rpms:
+            for entry in rpm.header.files:
+                planned = PlannedFile(real_parent(node.root, entry.path), entry, rpm.header.nevra, bundle)
+                _add(files, planned)
+    return InstallPlan(node, bundles, files, database, vendor_packages, epoch)
+
+
+def _add(files: Dict[str, PlannedFile], planned: PlannedFile) -> None:
+    other = files.setdefault(planned.path, planned)
+    if other is planned:
+        return
+    mine, theirs = planned.entry, other.entry
+    shared: List[bool] = [mine.mode == theirs.mode, mine.user == theirs.user, mine.group == theirs.group]
+    if (mine.mode & 0o170000) != 0o040000 or not all(shared):
+        raise PolicyError(
+            f"both {other.nevra} and {planned.nevra} own this path",
+            where=show(planned.path),
+            remedy="ask the makers of the plugins which one should ship it",
+            finding="conflict",
+        )

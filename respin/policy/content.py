@@ -1,0 +1,83 @@
+"""Does the root hold exactly what the plugins' RPM headers say? Content, kind, mode, owner, time and capabilities."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from typing import Iterator, Mapping
+
+from respin.byteview import chunks
+from respin.errors import UnsupportedError
+from respin.formats.ext.image import ExtImage
+from respin.formats.ext.inode import ExtInode
+from respin.formats.rpmfile import FileEntry
+from respin.plan import InstallPlan, PlannedFile
+from respin.policy.derived import read
+from respin.policy.findings import Finding
+
+_STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
+
+
+def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
+    """A finding for every file of a plugin that is missing from ``after`` or differs from its RPM's header."""
+    users, groups = _ids(read(after, "/etc/passwd")), _ids(read(after, "/etc/group"))
+    for path in sorted(plan.files):
+        planned = plan.files[path]
+        if planned.entry.is_ghost:
+            continue
+        inode = after.lookup(path)
+        if inode is None:
+            yield Finding("content", path, f"{planned.nevra} owns this path, but it was not installed")
+            continue
+        difference = ", ".join(_differences(after, inode, planned, users, groups))
+        if difference:
+            yield Finding("content", path, f"it differs from the header of {planned.nevra}: {difference}")
+
+
+def _differences(
+    after: ExtImage, inode: ExtInode, planned: PlannedFile, users: Mapping[str, int], groups: Mapping[str, int]
+) -> Iterator[str]:
+    entry = planned.entry
+    if stat.S_IFMT(inode.mode) != stat.S_IFMT(entry.mode):
+        yield "another kind of file"
+        return
+    if not stat.S_ISLNK(inode.mode) and stat.S_IMODE(inode.mode) != stat.S_IMODE(entry.mode):
+        yield f"mode {stat.S_IMODE(inode.mode):o} instead of {stat.S_IMODE(entry.mode):o}"
+    if users.get(entry.user) != inode.uid:
+        yield f"uid {inode.uid} is not the user {entry.user}"
+    if groups.get(entry.group) != inode.gid:
+        yield f"gid {inode.gid} is not the group {entry.group}"
+    if stat.S_ISLNK(inode.mode) and after.readlink(inode) != entry.linkto:
+        yield f"link to {after.readlink(inode)!r} instead of {entry.linkto!r}"
+    if stat.S_ISREG(inode.mode):
+        if inode.size != entry.size:
+            yield f"{inode.size} bytes instead of {entry.size}"
+        elif file_digest(after, inode, entry) != entry.digest:
+            yield "other content"
+
+
+def file_digest(root: ExtImage, inode: ExtInode, entry: FileEntry) -> str:
+    """The digest of a file's content, by the algorithm that the RPM's header uses.
+
+    Raises UnsupportedError for MD5 and SHA-1: such a header does not say what its files hold.
+    """
+    if entry.digest_algorithm not in _STRONG:
+        raise UnsupportedError(
+            f"the package names its files' digests by {entry.digest_algorithm or 'an unknown algorithm'}",
+            where=entry.path,
+            remedy="rebuild the package with SHA-256 file digests (%_binary_filedigest_algorithm 8)",
+            finding="weak-digest",
+        )
+    digest = hashlib.new(entry.digest_algorithm)
+    for piece in chunks(root.file_view(inode)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _ids(data: "bytes | None") -> Mapping[str, int]:
+    found = {"root": 0}
+    for line in (data or b"").decode("utf-8", "surrogateescape").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isdigit():
+            found.setdefault(fields[0], int(fields[2]))
+    return found

@@ -1,0 +1,101 @@
+"""Validators of derived state: its content is recomputed or compared, never waved through.
+
+They look at the root as it will be shipped, through the reader that verification uses, and not at what the transaction
+said it did.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator, Mapping, Optional, Set
+
+from respin.formats import ldcache
+from respin.formats.ext.image import ExtImage
+from respin.limits import LIMITS
+from respin.node import rpmdb
+from respin.node.places import LINKER_CACHE, USER_DATABASE
+from respin.plan import InstallPlan
+from respin.policy import userdb
+from respin.policy.findings import Finding
+from respin.policy.outcome import DEPMOD_FILES
+from respin.policy.preflight import module_name
+from respin.root.delta import Change, Delta
+
+
+def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Path) -> Iterator[Finding]:
+    """All findings on the content of derived state in ``after``; ``scratch`` is a private directory."""
+    before = plan.node.root
+    changed = {entry.path for entry in delta.entries if entry.change is not Change.REMOVED}
+    yield from _rpm_database(plan, before, after, scratch)
+    for path in sorted(changed & set(USER_DATABASE)):
+        yield from userdb.judge(
+            path,
+            read(before, path.rstrip("-")) or b"",
+            read(after, path) or b"",
+            users=plan.declared("users"),
+            groups=plan.declared("groups"),
+        )
+    if LINKER_CACHE in changed:
+        yield from _linker_cache(before, after)
+    for path in sorted(changed):
+        if path.rpartition("/")[2] == "modules.dep" and path.rpartition("/")[2] in DEPMOD_FILES:
+            yield from _modules_dep(path, plan, read(before, path) or b"", read(after, path) or b"")
+
+
+def read(root: ExtImage, path: str) -> Optional[bytes]:
+    """The content of a file of the root, or None when there is none."""
+    inode = root.lookup(path)
+    return None if inode is None else root.read(inode, LIMITS.ext_directory)
+
+
+def _rpm_database(plan: InstallPlan, before: ExtImage, after: ExtImage, scratch: Path) -> Iterator[Finding]:
+    file = plan.database.file
+    old = rpmdb.read_headers(read(before, file) or b"", scratch, f"{before.view.name}:{file}")
+    new = rpmdb.read_headers(read(after, file) or b"", scratch, f"{after.view.name}:{file}")
+    for number, blob in old.items():
+        if new.get(number) != blob:
+            yield Finding("rpm-database", file, f"the vendor's package record number {number} was changed or removed")
+    wanted = {rpm.header.raw: rpm.header.nevra for rpm in plan.rpms}
+    for number in sorted(set(new) - set(old)):
+        if wanted.pop(rpmdb.immutable_header(new[number], file), None) is None:
+            yield Finding("rpm-database", file, f"record number {number} is none of the plugins' packages")
+    for nevra in sorted(wanted.values()):
+        yield Finding("rpm-database", file, f"the package {nevra} was not recorded")
+
+
+def _linker_cache(before: ExtImage, after: ExtImage) -> Iterator[Finding]:
+    old_data, new_data = read(before, LINKER_CACHE), read(after, LINKER_CACHE)
+    if old_data is None or new_data is None:
+        return
+    old, new = (ldcache.parse(data, LINKER_CACHE) for data in (old_data, new_data))
+    first = {(entry.name, entry.flags, entry.hwcap): entry.path for entry in reversed(new)}
+    for entry in old:
+        found = first.get((entry.name, entry.flags, entry.hwcap))
+        if found != entry.path:
+            yield Finding(
+                "shadows",
+                LINKER_CACHE,
+                f"the vendor's library {entry.name.decode('utf-8', 'replace')} would no longer be found at"
+                f" {entry.path.decode('utf-8', 'replace')}",
+                "give the plugin's library a name of its own",
+            )
+
+
+def _modules_dep(path: str, plan: InstallPlan, before: bytes, after: bytes) -> Iterator[Finding]:
+    old, new = _dependencies(before), _dependencies(after)
+    directory = path.rpartition("/")[0]
+    for name in sorted(old):
+        if new.get(name) != old[name]:
+            yield Finding(
+                "modules", path, f"the dependencies of the vendor's module {name.decode('utf-8', 'replace')} changed"
+            )
+    ours: Set[str] = {planned for planned in plan.files if module_name(planned)}
+    for name in sorted(set(new) - set(old)):
+        full = f"{directory}/{name.decode('utf-8', 'surrogateescape')}"
+        if full not in ours:
+            yield Finding("modules", path, f"{full} is in the index but no plugin brings it")
+
+
+def _dependencies(data: bytes) -> Mapping[bytes, bytes]:
+    pairs = (line.partition(b":") for line in data.splitlines() if line)
+    return {name: dependencies.strip() for name, _, dependencies in pairs}

@@ -1,0 +1,127 @@
+"""Rules on the delta: every path that differs must be a plugin's file or derived state of a known kind.
+
+Derived state is let through here by its path only; :mod:`respin.policy.derived` then validates its content.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Mapping
+
+from respin.node.places import LINKER_CACHE, MODULES, USER_DATABASE
+from respin.node.profile import UNIT_DIRECTORIES
+from respin.plan import InstallPlan
+from respin.policy.findings import Finding
+from respin.policy.preflight import protected
+from respin.root.delta import Change, Delta, Entry, Kind
+from respin.safepath import parents
+
+# What depmod(8) writes; modules.order and modules.builtin* come from the kernel's build and stay the vendor's.
+DEPMOD_FILES = frozenset(
+    f"modules.{name}"
+    for name in (
+        "alias",
+        "alias.bin",
+        "builtin.alias.bin",
+        "builtin.bin",
+        "dep",
+        "dep.bin",
+        "devname",
+        "softdep",
+        "symbols",
+        "symbols.bin",
+        "weakdep",
+    )
+)
+
+
+def judge_delta(delta: Delta, plan: InstallPlan) -> Iterator[Finding]:
+    """All findings on what the transaction left; each refuses the build."""
+    for entry in delta:
+        if is_derived(entry.path, plan):
+            yield from _derived(entry)
+        elif entry.change is Change.ADDED:
+            yield from _added(entry, plan)
+        else:
+            yield from protected(plan.node.profile, entry.path, "a plugin's transaction")
+            what = "removed" if entry.change is Change.REMOVED else "changed"
+            yield Finding(
+                "vendor-path-changed",
+                entry.path,
+                f"the vendor's path was {what} by the transaction",
+                "a plugin only adds: look for the scriptlet or the file that does this",
+            )
+
+
+def judge_shipped(shipped: Delta, judged: Delta, facts: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Hold what differs in the finished root against what was judged, plus respin's own facts."""
+    ours = {directory for path in facts for directory in parents(path)}
+    expected = {entry.path: entry for entry in judged}
+    for entry in shipped:
+        if entry.path in facts or (entry.path in ours and entry.change is Change.ADDED):
+            continue
+        if expected.pop(entry.path, None) != entry:
+            yield Finding("not-as-judged", entry.path, "the finished root differs from what was judged")
+    for path in sorted(expected):
+        yield Finding("not-as-judged", path, "a judged change is not in the finished root")
+
+
+def is_derived(path: str, plan: InstallPlan) -> bool:
+    """Whether ``path`` is state that is recomputed or validated instead of being compared with a package."""
+    if path == LINKER_CACHE or path in USER_DATABASE or path == plan.database.file:
+        return True
+    directory, _, name = path.rpartition("/")
+    return name in DEPMOD_FILES and any(
+        directory == f"{base}/{release}" for base in MODULES for release in plan.node.kernel_releases
+    )
+
+
+def is_unit_link(entry: Entry, plan: InstallPlan) -> bool:
+    """Whether ``entry`` is a link by which a declared unit of a plugin is enabled."""
+    directory, _, name = entry.path.rpartition("/")
+    parent, _, folder = directory.rpartition("/")
+    return (
+        entry.kind is Kind.SYMLINK
+        and parent in UNIT_DIRECTORIES
+        and folder.endswith((".wants", ".requires"))
+        and name in plan.declared("units")
+        and entry.new is not None
+        and (entry.new.target or "").rsplit("/", 1)[-1] == name
+        and any(f"{base}/{name}" in plan.files for base in UNIT_DIRECTORIES)
+    )
+
+
+def is_unit_link_directory(entry: Entry) -> bool:
+    """Whether ``entry`` is a directory made to hold such a link."""
+    directory, _, folder = entry.path.rpartition("/")
+    return (
+        entry.kind is Kind.DIRECTORY
+        and directory in UNIT_DIRECTORIES
+        and folder.endswith((".wants", ".requires"))
+        and entry.new is not None
+        and entry.new.mode == 0o755
+    )
+
+
+def _derived(entry: Entry) -> Iterator[Finding]:
+    if entry.change is Change.REMOVED or entry.kind is not Kind.FILE:
+        yield Finding("vendor-path-changed", entry.path, "derived state was removed, or is no longer a file")
+    elif entry.old is not None and entry.new is not None:
+        old, new = entry.old, entry.new
+        if (new.mode, new.uid, new.gid, new.xattrs) != (old.mode, old.uid, old.gid, old.xattrs):
+            yield Finding(
+                "vendor-path-changed", entry.path, "the vendor's mode, owner or extended attributes were changed"
+            )
+
+
+def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
+    yield from protected(plan.node.profile, entry.path, "a plugin's transaction")
+    if entry.path in plan.files:
+        return
+    if is_unit_link(entry, plan) or is_unit_link_directory(entry):
+        return
+    yield Finding(
+        "undeclared-effect",
+        entry.path,
+        f"a scriptlet made this {entry.kind.value}, which no package owns",
+        "ship it in the package, or declare the unit that it enables under effects.units",
+    )

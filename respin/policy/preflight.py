@@ -1,0 +1,179 @@
+"""Rules on the plan: what can be refused before any code of a plugin runs."""
+
+from __future__ import annotations
+
+import stat
+from typing import Iterator, Mapping, Set, Tuple
+
+from respin.bundle import VerifiedBundle
+from respin.formats.ext.image import ExtImage
+from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES, RESERVED
+from respin.node.profile import Profile
+from respin.plan import InstallPlan, PlannedFile
+from respin.policy.findings import Finding
+from respin.safepath import first_match
+
+_MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
+
+
+def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
+    """All findings on the plan; each refuses the build."""
+    for bundle in plan.bundles:
+        yield from _target(plan, bundle)
+    yield from _packages(plan)
+    vendor_modules = _vendor_modules(plan.node.root)
+    for path in sorted(plan.files):
+        planned = plan.files[path]
+        yield from protected(plan.node.profile, path, planned.nevra)
+        yield from _existing(plan.node.root, planned)
+        yield from _module(plan, planned, vendor_modules)
+    yield from _shadows(plan)
+
+
+def protected(profile: Profile, path: str, who: str) -> Iterator[Finding]:
+    """A finding if ``path`` belongs to the installer, to the persistence layer or to a reserved place."""
+    for name, members in sorted(profile.protected.items()):
+        pattern = first_match(path, members.root_patterns)
+        if pattern:
+            yield Finding(
+                "protected-path",
+                path,
+                f"{who} reaches into the Node's {'persistence layer' if name == 'persistence' else name} ({pattern})",
+                "the installer and the persistence layer stay exactly as the vendor made them",
+            )
+    pattern = first_match(path, RESERVED)
+    if pattern:
+        yield Finding(
+            "protected-path",
+            path,
+            f"{who} reaches a place that changes what the vendor's own programs do ({pattern})",
+            "ship the file elsewhere, below a directory of the plugin's own",
+        )
+
+
+def _target(plan: InstallPlan, bundle: VerifiedBundle) -> Iterator[Finding]:
+    manifest = bundle.manifest
+    target = manifest.target
+    if target.profiles and plan.node.profile.id not in target.profiles:
+        wanted = ", ".join(target.profiles)
+        yield Finding("wrong-target", manifest.name, f"the plugin is made for {wanted}, not {plan.node.profile.id}")
+    if target.kernels:
+        for release in plan.node.kernel_releases:
+            if release not in target.kernels:
+                yield Finding(
+                    "kernel-mismatch",
+                    manifest.name,
+                    f"the plugin is made for kernel {', '.join(target.kernels)}, the Node has {release}",
+                    "get the plugin for this Node's kernel",
+                )
+
+
+def _packages(plan: InstallPlan) -> Iterator[Finding]:
+    vendor = {header.name: header for header in plan.vendor_packages}
+    for rpm in plan.rpms:
+        header = rpm.header
+        if header.name in vendor:
+            yield Finding(
+                "already-installed",
+                header.nevra,
+                f"the Node already has {vendor[header.name].nevra}",
+                "a plugin only adds; it cannot replace a vendor's package",
+            )
+        for kind, dependencies in (("obsoletes", header.obsoletes), ("conflicts with", header.conflicts)):
+            for dependency in dependencies:
+                if dependency.name in vendor:
+                    yield Finding(
+                        "conflict",
+                        header.nevra,
+                        f"it {kind} {dependency}, and the Node has {vendor[dependency.name].nevra}",
+                    )
+
+
+def _existing(root: ExtImage, planned: PlannedFile) -> Iterator[Finding]:
+    inode = root.lookup(planned.path)
+    if inode is None or (planned.entry.is_ghost and not stat.S_ISDIR(inode.mode)):
+        if inode is not None:
+            yield _conflict(planned, "the Node already has it")
+        return
+    if stat.S_ISDIR(inode.mode) and stat.S_ISDIR(planned.entry.mode):
+        if inode.mode != planned.entry.mode:
+            yield _conflict(
+                planned,
+                f"the directory has mode {stat.S_IMODE(inode.mode):o}, the package wants"
+                f" {stat.S_IMODE(planned.entry.mode):o}",
+            )
+        return
+    yield _conflict(planned, "the Node already has it")
+
+
+def _conflict(planned: PlannedFile, why: str) -> Finding:
+    return Finding("conflict", planned.path, f"{planned.nevra} owns this path, but {why}", "a plugin only adds files")
+
+
+def _module(plan: InstallPlan, planned: PlannedFile, vendor: Mapping[str, str]) -> Iterator[Finding]:
+    for base in MODULES:
+        if not planned.path.startswith(base + "/"):
+            continue
+        release = planned.path[len(base) + 1 :].split("/")[0]
+        if release not in plan.node.kernel_releases:
+            have = ", ".join(plan.node.kernel_releases) or "none"
+            yield Finding(
+                "kernel-mismatch",
+                planned.path,
+                f"{planned.nevra} brings modules for kernel {release}, the Node has {have}",
+                "get the plugin for this Node's kernel",
+            )
+        name = module_name(planned.path)
+        if name and name in vendor:
+            yield Finding(
+                "module-override",
+                planned.path,
+                f"{planned.nevra} brings the module {name}, which the Node already has as {vendor[name]}",
+                "a plugin only adds; give the module a name of its own",
+            )
+
+
+def module_name(path: str) -> str:
+    """The kernel's name for the module in ``path``, or an empty string if it is none."""
+    for suffix in _MODULE_SUFFIXES:
+        if path.endswith(suffix):
+            return path.rsplit("/", 1)[1][: -len(suffix)].replace("-", "_")
+    return ""
+
+
+def _vendor_modules(root: ExtImage) -> Mapping[str, str]:
+    found = {}
+    for base in MODULES:
+        directory = root.lookup(base)
+        if directory is None or not directory.is_directory:
+            continue
+        for path, _ in root.walk(base):
+            name = module_name(path)
+            if name:
+                found[name] = path
+    return found
+
+
+def _shadows(plan: InstallPlan) -> Iterator[Finding]:
+    for directories, kind in ((PROGRAM_DIRECTORIES, "program"), (LIBRARY_DIRECTORIES, "library")):
+        vendor = _names(plan.node.root, directories)
+        for path in sorted(plan.files):
+            directory, _, name = path.rpartition("/")
+            if directory in directories and (kind == "program" or ".so" in name):
+                others = [other for other, names in vendor if name in names and other != directory]
+                if others:
+                    yield Finding(
+                        "shadows",
+                        path,
+                        f"{plan.files[path].nevra} brings a {kind} that hides or is hidden by {others[0]}/{name}",
+                        "give it a name of its own",
+                    )
+
+
+def _names(root: ExtImage, directories: Tuple[str, ...]) -> Tuple[Tuple[str, Set[str]], ...]:
+    found = []
+    for directory in directories:
+        inode = root.lookup(directory)
+        if inode is not None and stat.S_ISDIR(inode.mode):
+            found.append((directory, set(root.listdir(directory))))
+    return tuple(found)

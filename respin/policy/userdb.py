@@ -1,0 +1,93 @@
+"""The user database after the transaction: the vendor's lines untouched, new ones declared, locked, never uid 0.
+
+Formats: passwd(5), group(5), shadow(5), gshadow(5), subuid(5), subgid(5).
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Mapping, Sequence, Tuple
+
+from respin.policy.findings import Finding
+
+FIELDS: Mapping[str, int] = {"passwd": 7, "group": 4, "shadow": 9, "gshadow": 4, "subuid": 3, "subgid": 3}
+_DECLARED_AS = {"passwd": "user", "shadow": "user", "subuid": "user", "subgid": "user"}
+
+
+def judge(path: str, before: bytes, after: bytes, *, users: Sequence[str], groups: Sequence[str]) -> Iterator[Finding]:
+    """Judge one file of the database, given its content before and after.
+
+    ``path`` is e.g. ``/etc/passwd`` or its backup ``/etc/passwd-``; for a backup ``before`` is the vendor's *main*
+    file, since tools save the state before the last of their changes.
+    """
+    name = path.rsplit("/", 1)[1].rstrip("-")
+    old, new = _lines(before), _lines(after)
+    position = 0
+    added: List[str] = []
+    for line in new:
+        if position < len(old) and line == old[position]:
+            position += 1
+        else:
+            added.append(line)
+    if position < len(old):
+        yield Finding(
+            "user-database",
+            path,
+            f"the vendor's line for {_key(old[position])!r} was changed, moved or removed",
+            "a plugin may only add users and groups",
+        )
+        return
+    taken = {_number(name, line) for line in old}
+    for line in added:
+        yield from _judge_line(path, name, line, users, groups, taken)
+
+
+def _judge_line(
+    path: str, name: str, line: str, users: Sequence[str], groups: Sequence[str], taken: "set[str]"
+) -> Iterator[Finding]:
+    fields = line.split(":")
+    key = fields[0]
+    if len(fields) != FIELDS[name] or not key:
+        yield Finding("user-database", path, f"the new line {line!r} is malformed")
+        return
+    kind = _DECLARED_AS.get(name, "group")
+    declared = users if kind == "user" else [*groups, *users]
+    if key not in declared:
+        yield Finding(
+            "undeclared-effect",
+            path,
+            f"the {kind} {key!r} is added but the manifest does not declare it",
+            f"declare it under effects.{kind}s in the plugin's manifest",
+        )
+    if name == "passwd":
+        if not _positive(fields[2]) or not _positive(fields[3]):
+            yield Finding("user-database", path, f"the new user {key!r} has uid {fields[2]} and gid {fields[3]}")
+        if fields[1] not in ("x", "*", "!"):
+            yield Finding("user-database", path, f"the new user {key!r} has its password in passwd")
+    if name == "group" and not _positive(fields[2]):
+        yield Finding("user-database", path, f"the new group {key!r} has gid {fields[2]}")
+    if name in ("passwd", "group") and fields[2] in taken:
+        yield Finding("user-database", path, f"the new {kind} {key!r} shares the id {fields[2]} with a vendor's")
+    if name in ("shadow", "gshadow") and not fields[1].startswith(("!", "*")):
+        yield Finding(
+            "user-database",
+            path,
+            f"the new {kind} {key!r} is not locked",
+            "create system accounts without a password (useradd --system)",
+        )
+
+
+def _lines(data: bytes) -> Tuple[str, ...]:
+    return tuple(data.decode("utf-8", "surrogateescape").splitlines())
+
+
+def _key(line: str) -> str:
+    return line.split(":", 1)[0]
+
+
+def _number(name: str, line: str) -> str:
+    fields = line.split(":")
+    return fields[2] if name in ("passwd", "group") and len(fields) > 2 else ""
+
+
+def _positive(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 1 << 32 and str(int(text)) == text

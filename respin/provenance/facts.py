@@ -1,0 +1,45 @@
+"""The facts that a respun Node carries in its own root: what it is made of. Unsigned; the proof is on the ISO.
+
+``/usr/share/respin/facts.json``, canonical JSON with the field ``schema``; docs/reference/provenance.md has the fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from respin import __version__, strictjson
+from respin.node.base import VerifiedBase
+from respin.plan import InstallPlan
+from respin.root.delta import Delta
+
+SCHEMA = "respin.facts/1"
+
+
+def facts(base: VerifiedBase, plan: InstallPlan, delta: Delta) -> bytes:
+    """The facts file's bytes."""
+    signature = base.claim.signature
+    document: Dict[str, Any] = {
+        "schema": SCHEMA,
+        "notice": "unsigned facts; the proof is the signed statement on the ISO (respin verify)",
+        "respin": __version__,
+        "base": {
+            "name": base.claim.name,
+            "product": plan.node.identity.product,
+            "sha256": base.claim.sha256,
+            "verified": base.claim.kind,
+            **({"signer": signature.key.public.fingerprint} if signature else {}),
+        },
+        "plugins": [
+            {
+                "name": bundle.manifest.name,
+                "version": bundle.manifest.version,
+                "release": bundle.manifest.release,
+                "sha256": bundle.sha256,
+                "signer": bundle.signer.key.public.fingerprint,
+                "packages": [{"nevra": rpm.header.nevra, "sha256": rpm.sha256} for rpm in bundle.rpms],
+            }
+            for bundle in plan.bundles
+        ],
+        "changes": len(delta.entries),
+    }
+    return strictjson.encode(document, indent=2)

@@ -1,0 +1,213 @@
+"""The statement of a respin: an in-toto Statement v1 with SLSA Provenance v1, deterministic and without times.
+
+docs/reference/provenance.md describes every field. The statement names two digests that are known only when the ISO is
+written, so it is made twice, first with placeholders of the same length, and its size is known before anything is laid
+out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+from urllib.parse import quote
+
+from respin import __version__
+from respin.errors import MalformedError
+from respin.formats import intoto
+from respin.formats.rpmfile import RpmHeader
+from respin.node.base import VerifiedBase
+from respin.node.protected import ProtectedDigest
+from respin.plan import InstallPlan
+from respin.provenance.layout import SLOT, STATEMENT
+from respin.root.delta import Delta, Entry
+from respin.strictjson import Fields
+
+BUILD_TYPE = "urn:respin:build:nested:1"
+BUILDER = "urn:respin:builder"
+UNKNOWN_DIGEST = "0" * 64
+MAX_CHANGES = 500_000
+
+
+@dataclass(frozen=True)
+class IsoFacts:
+    """What the statement says of the new ISO: the digest of what it covers, the new root image, the files beside it."""
+
+    covered_sha256: str
+    root_image_sha256: str
+    root_image_size: int
+    added: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A statement's contents, as verification needs them."""
+
+    subject_sha256: str
+    base_sha256: str
+    base_name: str
+    base_kind: str
+    base_signer: Optional[str]
+    profile: str
+    epoch: int
+    root_image: str
+    root_image_sha256: str
+    root_image_size: int
+    inner_image: str
+    plugins: Tuple[Mapping[str, Any], ...]
+    packages: Tuple[Mapping[str, Any], ...]
+    changes: Tuple[Entry, ...]
+    protected: Mapping[str, ProtectedDigest]
+    builder: Mapping[str, str]
+
+
+def package_url(header: RpmHeader, vendor: str) -> str:
+    """The purl of a package (github.com/package-url/purl-spec, type rpm), without percent-encoding surprises."""
+    namespace = quote(vendor.lower().replace(" ", "-"), safe="") or "unknown"
+    version = quote(f"{header.version}-{header.release}", safe="")
+    epoch = f"&epoch={header.epoch}" if header.epoch else ""
+    return f"pkg:rpm/{namespace}/{quote(header.name, safe='')}@{version}?arch={quote(header.arch, safe='')}{epoch}"
+
+
+def compose(
+    base: VerifiedBase,
+    plan: InstallPlan,
+    delta: Delta,
+    protected: Mapping[str, ProtectedDigest],
+    toolchain: Mapping[str, str],
+    iso: IsoFacts,
+) -> bytes:
+    """The statement's exact bytes."""
+    node = plan.node
+    signature = base.claim.signature
+    external = {
+        "base": {
+            "name": base.claim.name,
+            "product": node.identity.product,
+            "volume_id": node.iso.volume_id,
+        },
+        "plugins": [bundle.manifest.file_name for bundle in plan.bundles],
+    }
+    base_annotations: Dict[str, Any] = {"respin_role": "base", "respin_verified": base.claim.kind}
+    if signature is not None:
+        base_annotations["respin_signer"] = signature.key.public.fingerprint
+    dependencies = [
+        intoto.Resource(name=base.claim.name, digest={"sha256": base.claim.sha256}, annotations=base_annotations)
+    ]
+    for bundle in plan.bundles:
+        dependencies.append(
+            intoto.Resource(
+                name=bundle.manifest.file_name,
+                digest={"sha256": bundle.sha256},
+                annotations={
+                    "respin_role": "plugin",
+                    "respin_signer": bundle.signer.key.public.fingerprint,
+                    "respin_tier": bundle.signer.key.tier,
+                },
+            )
+        )
+        dependencies += [
+            intoto.Resource(
+                name=rpm.header.nevra,
+                uri=package_url(rpm.header, bundle.manifest.vendor),
+                digest={"sha256": rpm.sha256},
+                annotations={
+                    "respin_role": "package",
+                    "respin_bundle": bundle.manifest.file_name,
+                    "respin_signer": rpm.signer.key.public.fingerprint,
+                },
+            )
+            for rpm in bundle.rpms
+        ]
+    provenance = intoto.Provenance(
+        intoto.BuildDefinition(
+            build_type=BUILD_TYPE,
+            external_parameters=external,
+            internal_parameters={
+                "respin_epoch": plan.epoch,
+                "respin_profile": node.profile.id,
+                "respin_inner_image": node.image.path,
+            },
+            resolved_dependencies=tuple(dependencies),
+        ),
+        intoto.RunDetails(
+            builder_id=BUILDER,
+            builder_version={"respin": __version__, **toolchain},
+            byproducts=(
+                intoto.Resource(
+                    name=node.squashfs_path,
+                    digest={"sha256": iso.root_image_sha256},
+                    annotations={"respin_size": iso.root_image_size},
+                ),
+            ),
+        ),
+        extensions={
+            "respin_changes": [entry.to_json() for entry in delta.entries],
+            "respin_protected": {
+                name: {"sha256": digest.sha256, "paths": digest.paths} for name, digest in protected.items()
+            },
+            "respin_added_to_iso": sorted(iso.added),
+        },
+    )
+    subject = intoto.Resource(
+        name=f"{node.iso.volume_id or 'iso'}",
+        digest={"sha256": iso.covered_sha256},
+        annotations={"respin_zeroed": [f"/{STATEMENT}", f"/{SLOT}"], "respin_spaces": ["media-check"]},
+    )
+    return intoto.build([subject], intoto.SLSA_PROVENANCE, provenance.to_json()).raw
+
+
+def parse(data: bytes, *, where: str) -> Claims:
+    """The claims of a statement that respin wrote; MalformedError for any other."""
+    statement = intoto.parse(data, where=where)
+    provenance = statement.provenance()
+    definition = provenance.build_definition
+    if definition.build_type != BUILD_TYPE or len(statement.subjects) != 1:
+        raise MalformedError(
+            f"the statement is of build type {definition.build_type}, which this respin does not know", where=where
+        )
+    internal = Fields(definition.internal_parameters, where=where, place="internalParameters", finding="bad-statement")
+    by_role: Dict[str, List[intoto.Resource]] = {"base": [], "plugin": [], "package": []}
+    for dependency in definition.resolved_dependencies:
+        role = dependency.annotations.get("respin_role")
+        if role not in by_role or not dependency.sha256:
+            raise MalformedError("a dependency has no known role or no digest", where=where, finding="bad-statement")
+        by_role[role].append(dependency)
+    byproducts = provenance.run_details.byproducts
+    if len(by_role["base"]) != 1 or len(byproducts) != 1:
+        raise MalformedError("the statement must name one base and one root image", where=where)
+    base, image = by_role["base"][0], byproducts[0]
+    extensions = Fields(provenance.extensions, where=where, place="predicate", finding="bad-statement")
+    protected = extensions.fields("respin_protected")
+    changes = extensions.array("respin_changes", limit=MAX_CHANGES)
+    image_notes = Fields(image.annotations, where=where, place=image.name, finding="bad-statement")
+    return Claims(
+        subject_sha256=statement.subjects[0].sha256,
+        base_sha256=base.sha256,
+        base_name=base.name,
+        base_kind=str(base.annotations.get("respin_verified", "")),
+        base_signer=base.annotations.get("respin_signer"),
+        profile=internal.text("respin_profile"),
+        epoch=internal.integer("respin_epoch"),
+        inner_image=internal.text("respin_inner_image"),
+        root_image=image.name,
+        root_image_sha256=image.sha256,
+        root_image_size=image_notes.integer("respin_size"),
+        plugins=tuple(_named(one) for one in by_role["plugin"]),
+        packages=tuple(_named(one) for one in by_role["package"]),
+        changes=tuple(Entry.from_json(entry) for entry in changes),
+        protected={
+            name: ProtectedDigest(one.sha256("sha256"), one.integer("paths"))
+            for name in protected.names()
+            for one in [protected.fields(name)]
+        },
+        builder=provenance.run_details.builder_version,
+    )
+
+
+def _named(resource: intoto.Resource) -> Mapping[str, Any]:
+    return {
+        "name": resource.name,
+        "sha256": resource.sha256,
+        **({"purl": resource.uri} if resource.uri else {}),
+        **{key[len("respin_") :]: value for key, value in sorted(resource.annotations.items())},
+    }

@@ -1,0 +1,131 @@
+"""The terminal: results, messages, errors and progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Optional
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from respin.errors import RespinError
+from respin.progress import Step
+from respin.safepath import show
+
+# Of many findings of one kind a person needs the first few; --json has them all.
+MOST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Verbosity:
+    """How much to say: ``quiet`` silences progress and notes, ``level`` counts the -v."""
+
+    quiet: bool = False
+    level: int = 0
+
+
+class Console:
+    """Writes results to stdout and everything else to stderr."""
+
+    def __init__(self, *, verbosity: Verbosity, color: Optional[bool] = None, json_output: bool = False) -> None:
+        self.verbosity = verbosity
+        self.json_output = json_output
+        self._out = _console(sys.stdout, color)
+        self._err = _console(sys.stderr, color)
+
+    def result(self, document: Mapping[str, Any], human: str) -> None:
+        """Print a command's result: ``document`` (with its ``schema`` field) under --json, else the text."""
+        if self.json_output:
+            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
+        else:
+            self._out.print(Text.from_ansi(human) if "\x1b" in human else Text(human), soft_wrap=True)
+        sys.stdout.flush()
+
+    def markup(self, document: Mapping[str, Any], text: Text) -> None:
+        """Like :meth:`result` with styled text."""
+        if self.json_output:
+            self.result(document, "")
+        else:
+            self._out.print(text, soft_wrap=True)
+
+    def note(self, text: str, *, level: int = 0) -> None:
+        """Say something on the side; ``level`` is how many -v it takes to hear it."""
+        if not self.verbosity.quiet and self.verbosity.level >= level:
+            self._err.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Say something a person should act on; -q does not silence it."""
+        self._err.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+
+    def error(self, error: RespinError) -> None:
+        """Explain a failure: what, where, what to do; under --json also as a document on stdout."""
+        if self.json_output:
+            document = {"schema": "respin.error/1", "error": describe_error(error)}
+            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        text = Text.assemble(("error: ", "bold red"), (f"{show(error.where)}: " if error.where else ""), error.what)
+        text.append(f" [{error.finding}]", style="dim")
+        self._err.print(text, soft_wrap=True)
+        for line in error.also[:MOST_LINES]:
+            self._err.print(Text(f"  also: {line}"), soft_wrap=True)
+        if len(error.also) > MOST_LINES:
+            self._err.print(Text(f"  and {len(error.also) - MOST_LINES} more"), soft_wrap=True)
+        if error.remedy:
+            self._err.print(Text.assemble(("  what to do: ", "bold"), error.remedy), soft_wrap=True)
+
+    @contextmanager
+    def step(self, title: str, total: Optional[int] = None) -> Iterator[Step]:
+        """Show one step of the work; on a terminal as a bar, elsewhere as a line when it is done."""
+        started = time.monotonic()
+        if self.verbosity.quiet:
+            yield _Quiet()
+            return
+        if self._err.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with RichProgress(*columns, console=self._err, transient=True) as bars:
+                yield _Bar(bars, bars.add_task(title, total=total))
+        else:
+            yield _Quiet()
+        self._err.print(Text(f"  {title}: {time.monotonic() - started:.1f} s"), soft_wrap=True, style="dim")
+
+
+class _Quiet:
+    def advance(self, amount: int) -> None:
+        pass
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, amount: int) -> None:
+        self._bars.advance(self._task, amount)
+
+
+def describe_error(error: RespinError) -> Mapping[str, Any]:
+    """An error as plain data."""
+    return {
+        "finding": error.finding,
+        "exit_code": error.exit_code,
+        "what": error.what,
+        "where": error.where,
+        "remedy": error.remedy,
+        "also": list(error.also),
+    }
+
+
+def _console(stream: Any, color: Optional[bool]) -> RichConsole:
+    return RichConsole(
+        file=stream,
+        force_terminal=True if color else None,
+        no_color=True if color is False else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

@@ -1,0 +1,67 @@
+"""An inspection for people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, List, Mapping
+
+from rich.text import Text
+
+from respin.inspect import Inspection
+from respin.safepath import show
+
+
+def render(found: Inspection) -> Text:
+    """What the ISO is, how it boots, what was added to it."""
+    profile = found.identity.profile
+    created = found.iso.get("created")
+    when = "" if created is None else datetime.fromtimestamp(created, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    lines: List[str] = [
+        _line("product", show(found.identity.product) or "unknown"),
+        _line("profile", f"{profile.title} ({profile.id})" if profile else "none of the known Nodes"),
+        _line("volume", f"{show(str(found.iso['volume_id']))}, made {when or 'at an unknown time'}"),
+        _line("trees", f"{', '.join(found.iso['trees'])}; {found.iso['files']} files"),
+        _line("boots by", _boot(found.iso)),
+        _line("media check", "implanted" if found.media_check else "none"),
+        _line("root image", f"{found.identity.root_image}: {found.identity.layout}"),
+    ]
+    if found.node is not None:
+        lines += [
+            _line("kernels", ", ".join(found.node["kernels"]) or "none"),
+            _line("rpm database", str(found.node["rpm_database"])),
+            _line("", "respin can build on this ISO"),
+        ]
+    else:
+        lines.append(_line("", f"respin cannot build on this ISO: {found.node_reason}"))
+    if found.provenance is None:
+        lines.append(_line("provenance", found.provenance_reason))
+    else:
+        lines += _provenance(found.provenance, found.provenance_reason)
+    return Text("\n".join(lines))
+
+
+def _provenance(provenance: Mapping[str, Any], reason: str) -> List[str]:
+    base = provenance["base"]
+    lines = [
+        _line("provenance", reason),
+        _line("made from", f"{base['name']}, sha256 {base['sha256']} ({base['verified']})"),
+    ]
+    for plugin in provenance["plugins"]:
+        lines.append(_line("plugin", f"{show(plugin['name'])}, signed by {plugin.get('signer')}"))
+    lines += [_line("package", show(package["name"])) for package in provenance["packages"]]
+    lines.append(_line("signatures", ", ".join(provenance["signatures"]) or "none"))
+    return lines
+
+
+def _boot(iso: Mapping[str, Any]) -> str:
+    ways = [f"{entry['platform']} from CD ({entry['path'] or 'hidden image'})" for entry in iso["boot"]]
+    area = iso["system_area"]
+    if area["boot_code"] != "none":
+        ways.append(f"BIOS from disk ({area['boot_code']})")
+    if area["gpt"]:
+        ways.append("UEFI from disk (GPT)")
+    return "; ".join(ways) or "nothing: not bootable"
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:<13} {value}"

@@ -1,0 +1,50 @@
+"""A verification report for people."""
+
+from __future__ import annotations
+
+from typing import List, Union
+
+from rich.text import Text
+
+from respin.safepath import show
+from respin.verify.report import Report, Status
+
+_WORDS = {Status.PASSED: ("passed  ", "green"), Status.NOT_DONE: ("not done", "yellow")}
+
+
+def render(report: Report) -> Text:
+    """The verdict in one line, then the links of the chain, then what was added and by whom."""
+    parts: List[Union[str, Text]] = []
+    if report.complete:
+        parts += [
+            Text("PASSED", style="bold green"),
+            f"  {report.iso} is {_name(report)} plus exactly the plugins below\n",
+        ]
+    else:
+        parts += [
+            Text("PASSED", style="bold green"),
+            Text(" (not all checks were done)", style="yellow"),
+            f"  {report.iso} is what its maker signed\n",
+        ]
+    parts.append("\n")
+    width = max(len(link.name) for link in report.links)
+    for link in report.links:
+        word, style = _WORDS[link.status]
+        parts += ["  ", Text(word, style=style), f"  {link.name:<{width}}  {link.detail}\n"]
+    parts.append("\nPlugins\n")
+    for plugin in report.plugins:
+        parts.append(
+            f"  {show(str(plugin['name']))}\n    signed by {plugin.get('signer')} (tier {plugin.get('tier')})\n"
+        )
+        parts += [
+            f"    {show(str(package['name']))}  sha256 {str(package['sha256'])[:16]}...,"
+            f" signed by {package.get('signer')}\n"
+            for package in report.packages
+            if package.get("bundle") == plugin["name"]
+        ]
+    return Text.assemble(*parts, end="")
+
+
+def _name(report: Report) -> str:
+    product = show(report.product)
+    return f"the vendor's {report.base['name']}" + (f" ({product})" if product else "")

@@ -1,0 +1,164 @@
+"""The stock check: every byte outside the declared changes is the vendor's, shown with the vendor's ISO at hand.
+
+The splice is planned again from the vendor's ISO and the sizes found in the output; what that plan says must stand at
+each offset is compared with what does. Inside the root image, unchanged compressed blocks are compared byte by byte,
+and both trees are read in full where blocks differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import VerificationError
+from respin.formats.iso9660.layout import NewFile, Place
+from respin.formats.iso9660.plan import plan_splice
+from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
+from respin.node.image import NodeImage
+from respin.node.treediff import compare
+from respin.progress import Progress
+from respin.provenance.layout import MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, SLOT, SLOT_SIZE, STATEMENT
+from respin.root.delta import Delta
+from respin.segments import Copy, Data, Segment, Zeros
+from respin.verify.statement import extent
+
+STEP = 1 << 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison with the vendor's ISO found."""
+
+    delta: Delta
+    bytes_compared: int
+    blocks_same: int
+    blocks_changed: int
+
+
+def new_files(statement_size: int) -> Tuple[NewFile, ...]:
+    """The files that a respin adds to the ISO, in the order in which they are laid out."""
+    return (NewFile(STATEMENT, statement_size, Place.END), NewFile(SLOT, SLOT_SIZE, Place.UNCHECKED))
+
+
+def compare_with_base(output: NodeImage, base: NodeImage, progress: Progress) -> Comparison:
+    """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs."""
+    compared = _compare_iso(output, base, progress)
+    same = _compare_squashfs(output.squashfs, base.squashfs, output.image.path, progress)
+    size = output.squashfs.block_size
+
+    def same_bytes(offset: int, length: int) -> bool:
+        return all(same[index] for index in range(offset // size, -(-(offset + length) // size)))
+
+    with progress.step("comparing the two root trees"):
+        delta = compare(base.root, output.root, same_bytes)
+    return Comparison(delta, compared, sum(same), len(same) - sum(same))
+
+
+def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
+    statement = extent(output.iso, STATEMENT)
+    replaced = output.squashfs_path
+    size = output.iso.file_view(replaced).size
+    plan = plan_splice(base.iso, {replaced: size}, new_files(statement[1]))
+    view = output.iso.view
+    if plan.size != view.size:
+        raise _differs(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
+    free = sorted([*plan.files.values(), (MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)])
+    content: Dict[str, Sequence[Segment]] = {path: [Zeros(length)] for path, (_, length) in plan.files.items()}
+    position = compared = 0
+    with progress.step("comparing every byte with the vendor's ISO", plan.size) as step:
+        for segment in plan.segments(content):
+            for start in range(0, segment.length, STEP):
+                length = min(STEP, segment.length - start)
+                for part, count in _outside(position, length, free):
+                    wanted = _expected(segment, start + part - position, count, base.iso.view)
+                    _require_same(view, part, wanted)
+                    compared += count
+                position += length
+                step.advance(length)
+    return compared
+
+
+def _outside(start: int, length: int, free: Sequence[Tuple[int, int]]) -> List[Tuple[int, int]]:
+    """The parts of a range that lie in none of the ``free`` ranges (sorted), as (offset, length)."""
+    parts = []
+    end = start + length
+    for offset, size in free:
+        if offset + size <= start or offset >= end:
+            continue
+        if offset > start:
+            parts.append((start, offset - start))
+        start = min(end, offset + size)
+    if start < end:
+        parts.append((start, end - start))
+    return parts
+
+
+def _expected(segment: Segment, offset: int, length: int, base: ByteView) -> bytes:
+    if isinstance(segment, Copy):
+        return base.read(segment.offset + offset, length)
+    return segment.data[offset : offset + length] if isinstance(segment, Data) else bytes(length)
+
+
+def _require_same(view: ByteView, offset: int, wanted: bytes) -> None:
+    found = view.read(offset, len(wanted))
+    if found != wanted:
+        place = next(i for i, (a, b) in enumerate(zip(found, wanted)) if a != b)
+        raise _differs(view, offset + place, "it differs from the vendor's ISO outside the declared changes")
+
+
+def _differs(view: ByteView, offset: int, what: str) -> VerificationError:
+    return VerificationError(
+        what,
+        where=f"{view.name}, byte {offset}",
+        remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+        finding="not-the-vendors",
+    )
+
+
+def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, progress: Progress) -> Sequence[bool]:
+    """Compare two root images; returns for each block of the nested image whether it is the same."""
+    for field in ("inode_count", "mtime", "block_size", "fragment_count", "compressor", "flags", "id_count"):
+        if getattr(output.superblock, field) != getattr(base.superblock, field):
+            raise _differs(output.view, 0, f"the squashfs's {field} is not the vendor's")
+    if (output.options.options, output.options.present, output.ids) != (
+        base.options.options,
+        base.options.present,
+        base.ids,
+    ):
+        raise _differs(output.view, 96, "the squashfs's compressor options or ids are not the vendor's")
+    if set(output.entries) != set(base.entries):
+        raise _differs(output.view, output.superblock.directory_table, "the squashfs does not hold the vendor's files")
+    same: Sequence[bool] = ()
+    for name, entry in output.entries.items():
+        other = base.entries[name]
+        for field in ("kind", "mode", "uid", "gid", "mtime", "nlink", "size", "rdev", "target"):
+            if getattr(entry.inode, field) != getattr(other.inode, field):
+                raise _differs(output.view, output.superblock.inode_table, f"{field} of {name} is not the vendor's")
+        if dict(output.xattrs(entry.inode)) != dict(base.xattrs(other.inode)):
+            raise _differs(output.view, output.superblock.inode_table, f"attributes of {name} are not the vendor's")
+        if isinstance(entry, SquashfsFile) and isinstance(other, SquashfsFile):
+            blocks = _same_blocks(output, entry, base, other, progress)
+            if name == path:
+                same = blocks
+            elif not all(blocks):
+                raise _differs(output.view, entry.blocks.start, f"the content of {name} is not the vendor's")
+    return same
+
+
+def _same_blocks(
+    output: SquashfsImage, entry: SquashfsFile, base: SquashfsImage, other: SquashfsFile, progress: Progress
+) -> List[bool]:
+    same = []
+    with progress.step(f"comparing the compressed blocks of {entry.path}", len(entry.blocks)) as step:
+        for mine, theirs in zip(entry.blocks, other.blocks):
+            same.append(
+                (mine.stored_size, mine.is_compressed) == (theirs.stored_size, theirs.is_compressed)
+                and output.view.read(mine.offset, mine.stored_size) == base.view.read(theirs.offset, theirs.stored_size)
+            )
+            step.advance(1)
+    if entry.fragment is not None:
+        new, old = output.open_file(entry.path), base.open_file(other.path)
+        last = new.blocks_total - 1
+        same.append(new.block(last) == old.block(last))
+    return same

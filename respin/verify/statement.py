@@ -1,0 +1,118 @@
+"""The first links: the statement in the ISO, who signed it, and whether it speaks of this very ISO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from respin.errors import MalformedError, VerificationError
+from respin.formats import dsse, mediacheck
+from respin.formats.iso9660.fields import BLOCK
+from respin.formats.iso9660.image import IsoImage
+from respin.limits import LIMITS
+from respin.progress import Progress
+from respin.provenance import slot, statement
+from respin.provenance.layout import SLOT, SLOT_SIZE, STATEMENT, covered_digest, masks
+from respin.trust import Role, TrustedSignature, TrustStore
+
+# isomd5sum's SKIPSECTORS: the last sectors of the volume that no media check reads.
+UNCHECKED_SECTORS = 15
+
+
+@dataclass(frozen=True)
+class SignedStatement:
+    """A statement as it lies in an ISO, and the trusted signature over it (None: unsigned, and that was allowed)."""
+
+    raw: bytes
+    claims: statement.Claims
+    signature: Optional[TrustedSignature]
+
+
+def is_respun(iso: IsoImage) -> bool:
+    """Whether the ISO carries a statement."""
+    return f"/{STATEMENT}" in iso.files
+
+
+def extent(iso: IsoImage, name: str) -> Tuple[int, int]:
+    """Byte offset and size of one of our files in the root directory; every tree must agree on them."""
+    view = iso.file_view(f"/{name}")
+    return view.offset, view.size
+
+
+def read_statement(iso: IsoImage) -> Tuple[bytes, dsse.Envelope]:
+    """The statement's bytes and the signatures in the slot, unverified.
+
+    Raises VerificationError when the ISO carries none, MalformedError when statement or slot are not as they should be.
+    """
+    if not is_respun(iso) or f"/{SLOT}" not in iso.files:
+        raise VerificationError(
+            "this ISO carries no statement: it was not made by respin, or the statement was taken out",
+            where=iso.view.name,
+            remedy="`respin inspect` shows what it is; a stock ISO is proved by the vendor's CHECKSUM alone",
+            finding="no-statement",
+        )
+    raw = iso.read(f"/{STATEMENT}", LIMITS.statement)
+    offset, size = extent(iso, SLOT)
+    first_unchecked = (iso.volume_space_size - UNCHECKED_SECTORS) * BLOCK
+    if size != SLOT_SIZE or offset < first_unchecked or offset + size > iso.volume_space_size * BLOCK:
+        raise MalformedError(
+            "the signature slot does not lie where only a slot may lie",
+            where=f"{iso.view.name}:/{SLOT}",
+            finding="bad-slot",
+        )
+    return raw, slot.decode(iso.read(f"/{SLOT}", SLOT_SIZE), raw, where=f"{iso.view.name}:/{SLOT}")
+
+
+def verify_signature(
+    iso: IsoImage, raw: bytes, envelope: dsse.Envelope, trust: TrustStore, tmpdir: Path
+) -> TrustedSignature:
+    """The first signature over the statement by a trusted key of role respin; VerificationError if there is none."""
+    where = f"{iso.view.name}:/{SLOT}"
+    if not envelope.signatures:
+        raise VerificationError(
+            "the statement is not signed",
+            where=where,
+            remedy="build with --sign-key; an unsigned respin proves nothing about who made it",
+            finding="unsigned",
+        )
+    refusals = []
+    for signature in envelope.signatures:
+        try:
+            return trust.verify_detached(
+                Role.RESPIN, iso.volume_id, signature.sig, envelope.signed_bytes, where=where, tmpdir=tmpdir
+            )
+        except VerificationError as error:
+            refusals.append(error)
+    first = refusals[0]
+    raise VerificationError(
+        first.what, where=where, remedy=first.remedy, finding=first.finding, also=[str(one) for one in refusals[1:]]
+    )
+
+
+def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) -> None:
+    """Hold the ISO against the digest that the statement names; VerificationError when they differ."""
+    ranges = masks(extent(iso, STATEMENT), extent(iso, SLOT))
+    digest = covered_digest(iso.view, ranges, progress)
+    if digest != claims.subject_sha256:
+        raise VerificationError(
+            f"the ISO's bytes are not the ones that were signed (sha256 of the covered bytes is {digest},"
+            f" the statement says {claims.subject_sha256})",
+            where=iso.view.name,
+            remedy="the file was damaged or tampered with after it was built; get it again from its maker",
+            finding="subject-digest",
+        )
+
+
+def verify_media_check(iso: IsoImage, progress: Progress) -> str:
+    """Recompute the media check (it lies outside of the signed digest); returns what to say about it."""
+    if mediacheck.read(iso.view) is None:
+        return "no media check implanted"
+    if not mediacheck.verify(iso.view, progress):
+        raise VerificationError(
+            "the media check implanted in the ISO does not match its content",
+            where=iso.view.name,
+            remedy="the file is damaged; a classic Node refuses to install or upgrade from it",
+            finding="media-check",
+        )
+    return "media check holds"
