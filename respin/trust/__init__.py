@@ -14,6 +14,6 @@ from __future__ import annotations
 
 from respin.trust.edit import add_key
 from respin.trust.model import TIERS, Role, TrustedKey, TrustedSignature
-from respin.trust.store import TrustStore
+from respin.trust.store import TrustStore, VerifiedRpm
 
-__all__ = ["TIERS", "Role", "TrustStore", "TrustedKey", "TrustedSignature", "add_key"]
+__all__ = ["TIERS", "Role", "TrustStore", "TrustedKey", "TrustedSignature", "VerifiedRpm", "add_key"]

@@ -7,19 +7,45 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import posixpath
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
+from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
 from respin.safepath import show
 from respin.trust import policyfile
 from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
+from respin.trust.rpmsig import RpmVerdict, verify_sealed
+from respin.trust.sealed import Source, seal
 from respin.trust.verdicts import EXPLANATIONS
 
 POLICY = "policy.toml"
+
+
+@dataclass(frozen=True)
+class VerifiedRpm:
+    """An RPM that a trusted key signed, in a sealed copy: ``fd`` holds exactly the verified bytes, ``size`` of them.
+
+    ``sha256`` is over the whole file, ``signature_header`` the raw signature header. Call :meth:`close` when done.
+    """
+
+    header: RpmHeader
+    fd: int
+    size: int
+    sha256: str
+    signer: TrustedSignature
+    file_name: str
+    signature_header: bytes
+
+    def close(self) -> None:
+        """Give the memory back; ``fd`` is invalid afterwards."""
+        os.close(self.fd)
 
 
 class TrustStore:
@@ -92,11 +118,54 @@ class TrustStore:
             judged, content = keyring.verify_clearsigned(text)
         return self.judge(role, subject, judged, where=where), content
 
+    def verify_rpm(self, source: Source, *, where: str, tmpdir: Path) -> VerifiedRpm:
+        """Verify an RPM by both verifiers, from a sealed copy of ``source`` (an open file, a path or a view).
+
+        Raises as :meth:`verify_detached`; the subject is the package's name. Every signature of the package must count,
+        and at least one key must cover header and payload by its own signatures. Close what is returned.
+        """
+        sealed = seal(source, where=where, limit=LIMITS.rpm)
+        try:
+            with self.keyring(Role.RPM, tmpdir) as keyring:
+                judged = verify_sealed([sealed], [where], keyring)[0]
+            signer = self._rpm_signer(judged, where)
+        except BaseException:
+            sealed.close()
+            raise
+        assert judged.rpm is not None  # a broken file has been refused
+        return VerifiedRpm(
+            header=judged.rpm.header,
+            fd=sealed.fd,
+            size=sealed.size,
+            sha256=sealed.sha256,
+            signer=signer,
+            file_name=source.name if isinstance(source, Path) else posixpath.basename(where),
+            signature_header=judged.rpm.signature.raw,
+        )
+
+    def _rpm_signer(self, judged: RpmVerdict, where: str) -> TrustedSignature:
+        signatures = [item.signature for item in judged.signatures]
+        keys = [self._key(Role.RPM, signature) for signature in signatures]
+        counts = all(key is not None and key.accepts(signature) for key, signature in zip(keys, signatures))
+        beyond_opt_in = set(judged.problems) - {Verdict.EXPKEY, Verdict.WEAK}
+        if judged.rpm is None or not counts or beyond_opt_in or not judged.signers:
+            worst = next((item for item in signatures if item.verdict is judged.verdict), None)
+            self._refuse(Role.RPM, judged.verdict, judged.detail, worst.signing_key if worst else None, where)
+        complete = [signature for signature in signatures if signature.primary in judged.signers]
+        name = judged.rpm.header.name
+        in_scope = [item for item in complete if self._covers(item, name)]
+        return self.judge(Role.RPM, name, (in_scope or complete)[0], where=where)
+
+    def _covers(self, signature: Signature, name: str) -> bool:
+        key = self._key(Role.RPM, signature)
+        return key is not None and key.covers(name)
+
     def judge(self, role: Role, subject: str, signature: Signature, *, where: str) -> TrustedSignature:
         """The trusted signature, if ``signature`` counts in this role for this subject; raises as above otherwise."""
-        key = next((key for key in self.of_role(role) if key.public.fingerprint == signature.primary), None)
+        key = self._key(role, signature)
         if key is None or not key.accepts(signature):
-            self._refuse(role, signature, where)
+            verdict = signature.verdict if signature.verdict is not Verdict.GOOD else Verdict.NOKEY
+            self._refuse(role, verdict, signature.detail, signature.signing_key, where)
         if not key.covers(subject):
             raise PolicyError(
                 f"the key {key.public.fingerprint} may not sign {show(subject)!r}; its scope is {', '.join(key.scope)}",
@@ -106,19 +175,20 @@ class TrustStore:
             )
         return trusted(key, signature)
 
-    def _refuse(self, role: Role, signature: Signature, where: str) -> NoReturn:
-        verdict = signature.verdict if signature.verdict is not Verdict.GOOD else Verdict.NOKEY
+    def _key(self, role: Role, signature: Signature) -> Optional[TrustedKey]:
+        return next((key for key in self.of_role(role) if key.public.fingerprint == signature.primary), None)
+
+    def _refuse(self, role: Role, verdict: Verdict, detail: str, signing_key: Optional[str], where: str) -> NoReturn:
         meaning, remedy = EXPLANATIONS[verdict]
-        detail = signature.detail
         if verdict is Verdict.NOKEY:
-            others = [str(key.role) for key in self.keys if key.role is not role and _made(key, signature.signing_key)]
+            others = [str(key.role) for key in self.keys if key.role is not role and _made(key, signing_key)]
             if others:
-                detail = f"made by {signature.signing_key}, which is trusted for {' and '.join(others)}, not for {role}"
+                detail = f"made by {signing_key}, which is trusted for {' and '.join(others)}, not for {role}"
                 remedy = f"have it signed by a key of role {role}"
             elif not self.of_role(role):
                 detail += f"; the trust store {self.path} has no key of role {role}"
         raise VerificationError(
-            f"{verdict}: {meaning} ({detail})", where=where, remedy=remedy, finding=verdict.value.lower()
+            f"{verdict}: {meaning} ({show(detail)})", where=where, remedy=remedy, finding=verdict.value.lower()
         )
 
 

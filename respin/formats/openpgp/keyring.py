@@ -29,6 +29,7 @@ class Keyring:
     """
 
     def __init__(self, keys: Iterable[bytes], tmpdir: Path, *, strict: bool = True) -> None:
+        self.tmpdir = tmpdir
         self._home = Path(tempfile.mkdtemp(prefix="keyring-", dir=tmpdir))
         self.skipped: Tuple[str, ...] = ()
         try:
@@ -54,10 +55,11 @@ class Keyring:
             return
         # All at once; whatever GnuPG stumbled over is tried again alone, so that it spoils nothing else.
         gpg(self._home, ["--import"], data=b"".join(data for _, data in wanted))
-        missing = [(name, data) for name, data in wanted if name not in self._fingerprints()]
+        known = self._fingerprints()
+        missing = [(name, data) for name, data in wanted if name not in known]
         for _, data in missing:
             gpg(self._home, ["--import"], data=data)
-        known = self._fingerprints() if missing else set()
+        known = self._fingerprints() if missing else known
         for name, _ in missing:
             if name not in known:
                 skipped.append(f"GnuPG does not accept the key {name}: it has no valid self-signature")
