@@ -116,6 +116,8 @@ def _sorted(fields: Fields, key: str) -> List[Any]:
 
 
 def _find(path: Path, fields: Fields, patterns: Tuple[str, ...]) -> Tuple[Path, ...]:
+    if not patterns:
+        raise fields.bad("names no package", "rpms")
     found = set()
     for pattern in patterns:
         if pattern.startswith("/") or "**" in pattern:
