@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* An example of an out-of-tree driver: no hardware, but everything else that a driver has to do with its Node. */
+#include <linux/init.h>
+#include <linux/module.h>
+
+#include "exnic.h"
+
+static unsigned int queues = 1;
+module_param(queues, uint, 0444);
+MODULE_PARM_DESC(queues, "number of queues");
+
+static int __init exnic_init(void)
+{
+	int error = exnic_device_register(queues);
+
+	if (error)
+		return error;
+	/* Loud enough for the console of a kernel booted with "quiet". */
+	pr_alert("exnic: example driver %s loaded, %u queues\n", EXNIC_VERSION, queues);
+	return 0;
+}
+
+static void __exit exnic_exit(void)
+{
+	exnic_device_unregister();
+}
+
+module_init(exnic_init);
+module_exit(exnic_exit);
+MODULE_LICENSE("GPL");
+MODULE_VERSION(EXNIC_VERSION);
+MODULE_DESCRIPTION("Example driver");
