@@ -39,8 +39,9 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
     session = Session()
     try:
         _register()
-        cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
-        status = 0
+        # Outside standalone mode click returns the status that a command gave to Context.exit
+        returned = cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
+        status = returned if isinstance(returned, int) else 0
     except BaseException as error:  # everything: this is the last line of defence
         status = report_failure(session, error)
     sys.stdout.flush()
