@@ -108,7 +108,7 @@ def _validated(
     if hash_name in WEAK_HASHES:
         objections.append((Verdict.WEAK, f"{hash_name} is broken"))
     if strength.weak:
-        objections.append((Verdict.WEAK, f"a {strength.algorithm} key of {strength.bits} bits is too short"))
+        objections.append((Verdict.WEAK, f"a key of {strength.bits} bits ({strength.algorithm}) is too short"))
     if outcome == "GOODSIG" and exit_status != 0:
         return refused(Verdict.BADSIG, f"GnuPG ended with exit status {exit_status}", signing_key=signing_key)
     problems = tuple(dict.fromkeys(verdict for verdict, _ in objections))
