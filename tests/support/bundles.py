@@ -6,6 +6,7 @@ tarfile and json, so that what they change is exactly what they say.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -14,6 +15,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+
+import pytest
 
 from respin.bundle import create
 from tests.support.keys import KeyWorld
@@ -75,6 +78,12 @@ accepts_unmet = ["kernel(exnic_symbol) = 0x1"]
 """
 
 Members = Dict[str, bytes]
+
+
+@functools.cache
+def bundle_world(keys: KeyWorld, factory: pytest.TempPathFactory) -> "BundleWorld":
+    """The world of these keys, built once however many test modules ask for it."""
+    return BundleWorld(keys, factory.mktemp("bundles"))
 
 
 class BundleWorld:
@@ -163,6 +172,12 @@ class BundleWorld:
         change(manifest)
         members["manifest.json"] = spell(manifest)
         return self.pack(self.sign(members, key))
+
+    def changed_file(self, change: Callable[[Dict[str, Any]], object]) -> Path:
+        """As :meth:`changed`, in a file."""
+        path = self.path / f"changed-{os.urandom(4).hex()}.plugin.tar"
+        path.write_bytes(self.changed(change))
+        return path
 
     @staticmethod
     def _rename(manifest: Dict[str, Any], name: str, data: bytes) -> None:

@@ -15,13 +15,13 @@ import pytest
 
 from respin.bundle import create
 from respin.errors import MalformedError, PolicyError, RespinError, UnsupportedError, UsageError
-from tests.support.bundles import KERNEL, SPEC, BundleWorld
+from tests.support.bundles import KERNEL, SPEC, BundleWorld, bundle_world
 from tests.support.keys import KeyWorld
 
 
 @pytest.fixture(scope="module")
 def world(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return BundleWorld(key_world, tmp_path_factory.mktemp("bundles"))
+    return bundle_world(key_world, tmp_path_factory)
 
 
 @pytest.fixture
