@@ -134,6 +134,7 @@ def _udf(tree: Path, iso: Path) -> None:
 
 
 def _zisofs(tree: Path, iso: Path) -> None:
+    iso.unlink(missing_ok=True)
     argv = ["xorriso", "-outdev", str(iso), "-volid", VOLUME_ID, "-map", str(tree), "/"]
     run([*argv, "-set_filter_r", "--zisofs", "/docs", "--"])
 

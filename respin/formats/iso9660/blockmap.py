@@ -6,22 +6,22 @@ import bisect
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from respin.errors import UnsupportedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, blocks_for
 
 
 @dataclass(frozen=True)
 class Splice:
-    """A replaced file's extent and what stands in its place; numbers of blocks unless said otherwise."""
+    """A replaced extent and what stands in its place; numbers of blocks unless said otherwise."""
 
     start: int
     new_start: int
     old_size: int
     """In bytes."""
     new_size: int
-    """In bytes: of the file alone."""
+    """In bytes: of what replaced it alone."""
     new_blocks: int
-    """All that stands in the old extent's place: the file, what was put beside it, padding."""
+    """All that stands in the old extent's place: its successor, what was put beside it, padding."""
 
     @property
     def old_blocks(self) -> int:
@@ -36,12 +36,14 @@ class Splice:
 class BlockMap:
     """Maps block and sector numbers of the old image to the new one.
 
-    ``splices`` are in order and don't overlap; ``inserted`` blocks come before the old block ``insertion``.
+    ``splices`` are in order and don't overlap; ``inserted`` blocks come before the old block ``insertion``; the old
+    image has ``size`` blocks.
     """
 
-    def __init__(self, splices: Tuple[Splice, ...], insertion: int, inserted: int) -> None:
+    def __init__(self, splices: Tuple[Splice, ...], insertion: int, inserted: int, size: int) -> None:
         self.splices = splices
         self.insertion = insertion
+        self.size = size
         self._starts: List[int] = [splice.start for splice in splices]
         self._shift = sum(splice.new_blocks - splice.old_blocks for splice in splices)
         self.total = self._shift + inserted
@@ -55,17 +57,31 @@ class BlockMap:
         return None
 
     def block(self, block: int) -> int:
-        """The new number of ``block``; UnsupportedError for one inside a replaced extent."""
+        """The new number of ``block``.
+
+        Raises UnsupportedError for one inside a replaced extent, MalformedError for one behind the image's end.
+        """
+        if block >= self.size:
+            raise MalformedError(
+                f"something in the image points at block {block}, behind its end (it has {self.size} blocks)",
+                remedy="the image is truncated or damaged; compare its checksum with the vendor's",
+                finding="truncated",
+            )
         splice = self.covering(block)
         if splice is not None and block != splice.start:
             raise UnsupportedError(
-                f"something in the image points at block {block}, inside a file that is to be replaced",
+                f"something in the image points at block {block}, inside an extent that is to be replaced",
                 finding="unsupported-layout",
             )
         return self.approximate(block)
 
     def approximate(self, block: int) -> int:
-        """Like :meth:`block`, for numbers that point at no data: inside a replaced extent, its new start."""
+        """Like :meth:`block`, for numbers that point at no data.
+
+        Inside a replaced extent they become its new start; behind the image's end they stay what they are.
+        """
+        if block >= self.size:
+            return block
         if block >= self.insertion:
             return block + self.total
         index = bisect.bisect_right(self._starts, block) - 1

@@ -1,4 +1,4 @@
-"""Where replaced files, new files and moved directories go, and what the new image therefore consists of.
+"""Where replaced files, new files and grown directories go, and what the new image therefore consists of.
 
 Pure: sizes in, block numbers out. The old image's blocks keep their order. The image grows by whole MiB, so that
 isohybrid's cylinders, the backup partition table at the very end and 4 KiB alignment survive.
@@ -46,12 +46,16 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Target:
-    """A file to be replaced: path, first block, old and new size in bytes."""
+    """An extent to be replaced: first block, old and new size in bytes.
 
-    path: str
+    ``name`` is a file's path, or what the layout calls a directory that grows (``source`` says which).
+    """
+
+    name: str
     start: int
     old_size: int
     new_size: int
+    source: "Source"
 
     @property
     def blocks(self) -> int:
@@ -65,7 +69,7 @@ class Source(Enum):
     FILE = "file"
     ZEROS = "zeros"
     DIRECTORY = "directory"
-    """A directory that was moved; a patch holds all its bytes."""
+    """A directory that grows; a patch holds all its bytes."""
     PATCH = "patch"
 
 
@@ -84,7 +88,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """The outcome: block map, gap-free pieces, first new block by path (files) and key (directories)."""
+    """The outcome: block map, gap-free pieces, first new block of every replaced extent and new file by name."""
 
     blocks: BlockMap
     pieces: Tuple[Piece, ...]
@@ -95,10 +99,9 @@ class Layout:
 
 @dataclass
 class _Region:
-    """Old blocks that give way, and the items that stand there instead: (source, name, size in bytes)."""
+    """An extent that gives way, and the items that stand there instead: (source, name, size in bytes)."""
 
-    start: int
-    old_blocks: int
+    target: Target
     items: List[Tuple[Source, str, int]]
     new_blocks: int = 0
 
@@ -134,18 +137,16 @@ def lay_out(
     insertion: int,
     targets: Sequence[Target],
     new_files: Sequence[NewFile],
-    directories: Mapping[str, int],
 ) -> Layout:
     """Lay out the new image.
 
     ``base_size`` is the old image's size in bytes, ``space_size`` its volume's in blocks, ``insertion`` the block
-    before which the volume grows at its end; ``directories`` are those that move: key to size in bytes.
+    before which the volume grows at its end.
     """
-    regions = [_Region(t.start, t.blocks, [(Source.FILE, t.path, t.new_size)]) for t in targets]
-    regions.sort(key=lambda region: region.start)
-    largest = max(regions, key=lambda region: region.old_blocks) if regions else None
+    regions = [_Region(t, [(t.source, t.name, t.new_size)]) for t in sorted(targets, key=lambda t: t.start)]
+    files = [region for region in regions if region.target.source is Source.FILE]
+    largest = max(files, key=lambda region: region.target.blocks) if files else None
     beside = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.BESIDE]
-    beside += [(Source.DIRECTORY, key, size) for key, size in directories.items()]
     at_end = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.END]
     unchecked = [(Source.FILE, f.path, f.size) for f in new_files if f.place is Place.UNCHECKED]
     if largest is not None:
@@ -155,15 +156,15 @@ def lay_out(
     shift = 0
     for region in regions:
         used = sum(blocks_for(size) for _, _, size in region.items)
-        region.new_blocks = used + (region.old_blocks - used) % PAGE_BLOCKS
-        shift += region.new_blocks - region.old_blocks
+        region.new_blocks = used + (region.target.blocks - used) % PAGE_BLOCKS
+        shift += region.new_blocks - region.target.blocks
     end = sum(blocks_for(size) for _, _, size in at_end)
     inserted = 0
     if at_end or unchecked:
         inserted = round_up(shift + end + UNCHECKED_BLOCKS, MIB_BLOCKS) - shift
     elif largest is not None:
         largest.new_blocks += round_up(shift, MIB_BLOCKS) - shift
-    return _assemble(base_size, space_size, insertion, regions, targets, at_end, unchecked, inserted)
+    return _assemble(base_size, space_size, insertion, regions, at_end, unchecked, inserted)
 
 
 def _assemble(
@@ -171,24 +172,23 @@ def _assemble(
     space_size: int,
     insertion: int,
     regions: Sequence[_Region],
-    targets: Sequence[Target],
     at_end: Sequence[Tuple[Source, str, int]],
     unchecked: Sequence[Tuple[Source, str, int]],
     inserted: int,
 ) -> Layout:
     out = _Pieces()
     splices = []
-    by_start = {target.start: target for target in targets}
     position = 0
     for region in regions:
-        out.base(position * BLOCK, region.start * BLOCK)
-        target, new_start = by_start[region.start], out.position // BLOCK
+        target = region.target
+        out.base(position * BLOCK, target.start * BLOCK)
+        new_start = out.position // BLOCK
         for source, name, size in region.items:
             out.item(source, name, size)
         out.zeros((new_start + region.new_blocks) * BLOCK - out.position)
-        splices.append(Splice(region.start, new_start, target.old_size, target.new_size, region.new_blocks))
-        position = region.start + region.old_blocks
-    blocks = BlockMap(tuple(splices), insertion, inserted)
+        splices.append(Splice(target.start, new_start, target.old_size, target.new_size, region.new_blocks))
+        position = target.start + target.blocks
+    blocks = BlockMap(tuple(splices), insertion, inserted, blocks_for(base_size))
     new_space = space_size + blocks.total
     if inserted:
         out.base(position * BLOCK, insertion * BLOCK)

@@ -97,22 +97,19 @@ def plan_splice(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFi
     _check_new_files(add)
     targets = find_targets(image, replace)
     insertion = insertion_point(image) if add else image.volume_space_size
-    require_separable(image, targets, insertion)
     roots = plan_roots(image.trees, add, {target.start for target in targets}, image.name)
-    moving = {root.key: root.size for root in roots.values() if root.moves}
-    layout = lay_out(image.view.size, image.volume_space_size, insertion, targets, add, moving)
+    growing = [target for target in (root.target() for root in roots.values()) if target is not None]
+    require_separable(image, targets + growing, insertion)
+    layout = lay_out(image.view.size, image.volume_space_size, insertion, targets + growing, add)
     if layout.volume_space_size > MAX_EXTENT:
         raise UnsupportedError("the new image would be larger than ISO 9660 allows", where=image.name)
     moves = Moves(
         blocks=layout.blocks,
         replaced={target.start: target.new_size for target in targets},
-        directories={
-            block: (layout.placed[root.key] if root.moves else layout.blocks.block(block), root.size)
-            for block, root in roots.items()
-        },
+        directories={block: (layout.blocks.block(block), root.size) for block, root in roots.items()},
     )
     patches = _patches(image, layout, moves, roots)
-    sizes = {**{target.path: target.new_size for target in targets}, **{file.path: file.size for file in add}}
+    sizes = {**{target.name: target.new_size for target in targets}, **{file.path: file.size for file in add}}
     has_check = image.application_use.startswith(b"ISO MD5SUM = ")
     origins = tuple(_cut(layout.pieces, patches))
     return SplicePlan(

@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 from respin.errors import UnsupportedError, UsageError
 from respin.formats.iso9660.fields import BLOCK, SECTORS, blocks_for
 from respin.formats.iso9660.image import IsoImage
-from respin.formats.iso9660.layout import Target
+from respin.formats.iso9660.layout import Source, Target
 from respin.safepath import show
 
 MAX_EXTENT = 0xFFFFFFFF
@@ -18,7 +18,7 @@ MAX_EXTENT = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Reference:
-    """A run of blocks that something in the image names. ``size`` is in bytes for files, else None."""
+    """A run of blocks that something in the image names. ``size`` is in bytes; None where only blocks count."""
 
     lba: int
     blocks: int
@@ -49,16 +49,17 @@ def find_targets(image: IsoImage, replaced: Mapping[str, int]) -> List[Target]:
             )
         extent = file.extents[0]
         if extent.lba in targets:
-            raise UsageError(f"{targets[extent.lba].path} is another name of the same file", where=where)
+            raise UsageError(f"{targets[extent.lba].name} is another name of the same file", where=where)
         if any(e.lba == extent.lba and (e.boot_info or e.grub2_boot_info) for e in image.boot):
             raise UnsupportedError("a boot image with a boot information table can't be replaced", where=where)
-        targets[extent.lba] = Target(path, extent.lba, extent.size, size)
+        targets[extent.lba] = Target(path, extent.lba, extent.size, size, Source.FILE)
     return [targets[lba] for lba in sorted(targets)]
 
 
 def require_separable(image: IsoImage, targets: Sequence[Target], limit: int) -> None:
-    """Raise UnsupportedError when something shares blocks with a replaced file without being it, or lies, in part or
-    whole, behind block ``limit``, before which the volume may grow."""
+    """Raise UnsupportedError when something shares blocks with a replaced extent without being it, or lies, in part
+    or whole, behind block ``limit``, before which the volume may grow."""
+    targets = sorted(targets, key=lambda target: target.start)
     starts = [target.start for target in targets]
     for reference in references(image):
         end = reference.lba + reference.blocks
@@ -77,8 +78,8 @@ def require_separable(image: IsoImage, targets: Sequence[Target], limit: int) ->
         same = reference.lba == target.start and (reference.boot_image or reference.size == target.old_size)
         if not same:
             raise UnsupportedError(
-                f"{reference.what} at block {reference.lba} overlaps the file that is to be replaced",
-                where=f"{image.name}:{show(target.path)}",
+                f"{reference.what} at block {reference.lba} overlaps what is to be replaced",
+                where=f"{image.name}:{show(target.name)}",
                 finding="unsupported-layout",
             )
 
@@ -91,7 +92,7 @@ def references(image: IsoImage) -> Iterator[Reference]:
             for table in volume.path_tables:
                 yield Reference(table.lba, blocks_for(volume.path_table_size), "a path table")
         for directory in tree.directories.values():
-            yield Reference(directory.extent, blocks_for(directory.size), "a directory")
+            yield Reference(directory.extent, blocks_for(directory.size), "a directory", directory.size)
         for area in tree.areas:
             yield Reference(area.block, 1, "a continuation area")
         for node in tree.nodes():

@@ -71,7 +71,10 @@ def _mbr_edits(area: SystemArea, mbr: Mbr, blocks: BlockMap) -> Iterator[Edit]:
 
 def _partition_edits(partition: MbrPartition, blocks: BlockMap) -> Iterator[Edit]:
     start = partition.start
-    if partition.kind != PROTECTIVE:
+    if partition.kind == PROTECTIVE:
+        if partition.end > blocks.size * SECTORS:
+            return  # it covers a disk of any size
+    else:
         start = blocks.first_sector(start)
     end = blocks.end_sector(partition.start, partition.end)
     what = f"MBR partition {partition.number}"
@@ -100,7 +103,7 @@ def _gpt_edits(table: GptTable, blocks: BlockMap) -> Iterator[Edit]:
         blocks.first_sector(table.my_lba),
         blocks.first_sector(table.alternate_lba),
         table.first_usable,
-        table.last_usable + blocks.total * SECTORS,
+        blocks.first_sector(table.last_usable),
     )
     struct.pack_into("<Q", header, 72, blocks.first_sector(table.entries_lba))
     struct.pack_into("<L", header, 88, zlib.crc32(entries))

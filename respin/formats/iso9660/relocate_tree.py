@@ -24,7 +24,7 @@ _POINTERS = (b"CE", b"CL", b"PL")
 
 @dataclass(frozen=True)
 class Moves:
-    """The block map, replaced files (first block to new size), and moved directories (old block to new, size)."""
+    """The block map, replaced files (first block to new size), and rebuilt directories (old block to new, size)."""
 
     blocks: BlockMap
     replaced: Mapping[int, int]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Container, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Container, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from respin.formats.iso9660.fields import BLOCK, round_up
-from respin.formats.iso9660.layout import NewFile
+from respin.formats.iso9660.layout import NewFile, Source, Target
 from respin.formats.iso9660.newrecord import NewRecord, insert, new_records
 from respin.formats.iso9660.patches import Edit
 from respin.formats.iso9660.relocate_tree import Moves, node_edits
@@ -21,15 +21,16 @@ class RootDirectory:
     sequence: Tuple[Union[Node, NewRecord], ...]
     size: int
 
-    @property
-    def key(self) -> str:
-        """What the layout calls the directory when it moves."""
-        return f"root directory at block {self.tree.root.extent}"
+    def target(self) -> Optional[Target]:
+        """The extent to be replaced if the directory outgrew it.
 
-    @property
-    def moves(self) -> bool:
-        """Whether it outgrew its extent."""
-        return self.size > self.tree.root.size
+        It grows where it is: continuation areas must stay behind the records that name them, since readers that
+        go through an image in one pass (libarchive) refuse others.
+        """
+        old = self.tree.root
+        if self.size == old.size:
+            return None
+        return Target(f"root directory at block {old.extent}", old.extent, old.size, self.size, Source.DIRECTORY)
 
     def encode(self, moves: Moves, placed: Mapping[str, int], where: str) -> Tuple[bytes, List[Edit]]:
         """The directory's bytes, and edits for system use entries of its records that stand elsewhere.

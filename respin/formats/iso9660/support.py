@@ -10,7 +10,7 @@ from typing import Callable, Iterator, Optional, Tuple
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.iso9660.descriptors import Kind, Naming
 from respin.formats.iso9660.eltorito import SYSTEM_ID
-from respin.formats.iso9660.fields import BLOCK, SECTORS
+from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS
 from respin.formats.iso9660.image import SECOND_SET, IsoImage
 from respin.formats.iso9660.mbr import LARGE_GEOMETRY, PROTECTIVE, geometry_of
 from respin.formats.iso9660.systemarea import BootCode
@@ -127,8 +127,8 @@ def _partitions(image: IsoImage) -> Optional[str]:
             return f"{what} was appended behind the file system (sector {start})"
         if start and (start % SECTORS or start // SECTORS not in starts):
             return f"{what} begins at sector {start}, where no file of the image begins"
-        if end * 512 > image.view.size:
-            return f"{what} ends at sector {end}, behind the end of the image"
+        if not start < end <= image.view.size // SECTOR:
+            return f"{what} ends at sector {end}, before its start or behind the end of the image"
     for partition in image.system_area.mbr.partitions if image.system_area.mbr is not None else ():
         cylinder = LARGE_GEOMETRY[0] * LARGE_GEOMETRY[1]
         if geometry_of(partition) == LARGE_GEOMETRY and partition.end % cylinder == 0:
