@@ -35,6 +35,7 @@ class InstallPlan:
     database: RpmDatabase
     vendor_packages: Tuple[RpmHeader, ...]
     epoch: int
+    architecture: str
 
     @property
     def rpms(self) -> Tuple[VerifiedRpm, ...]:
@@ -57,6 +58,7 @@ def make_plan(
     database: RpmDatabase,
     vendor_packages: Tuple[RpmHeader, ...],
     epoch: int,
+    architecture: str,
 ) -> InstallPlan:
     """Work out where every file lands. Raises PolicyError when two plugins want the same path."""
     names = [bundle.manifest.name for bundle in bundles]
@@ -69,7 +71,23 @@ def make_plan(
             for entry in rpm.header.files:
                 planned = PlannedFile(real_parent(node.root, entry.path), entry, rpm.header.nevra, bundle)
                 _add(files, planned)
-    return InstallPlan(node, bundles, files, database, vendor_packages, epoch)
+    return InstallPlan(node, _ordered(bundles), files, database, vendor_packages, epoch, architecture)
+
+
+def _ordered(bundles: Tuple[VerifiedBundle, ...]) -> Tuple[VerifiedBundle, ...]:
+    """The bundles in the order given, each behind those it names in ``after``. Raises PolicyError on a circle."""
+    ordered: List[VerifiedBundle] = []
+    waiting = list(bundles)
+    while waiting:
+        names = {bundle.manifest.name for bundle in waiting}
+        ready = next((bundle for bundle in waiting if not names & set(bundle.manifest.after)), None)
+        if ready is None:
+            raise PolicyError(
+                f"the plugins {', '.join(sorted(names))} each want to be installed after another", finding="conflict"
+            )
+        waiting.remove(ready)
+        ordered.append(ready)
+    return tuple(ordered)
 
 
 def _add(files: Dict[str, PlannedFile], planned: PlannedFile) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import posixpath
+import re
 import unicodedata
-from typing import Iterable, Optional
+from typing import Iterable, Optional, Pattern, Tuple
 
 from respin.errors import MalformedError
 
@@ -56,15 +57,21 @@ def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
     A pattern is a path in which ``*`` and ``?`` match within one part; ``/**`` at the end covers the directory itself
     and everything below it.
     """
-    for pattern in patterns:
-        if pattern.endswith("/**"):
-            wanted = pattern[:-3].split("/")
-            parts = path.split("/")[: len(wanted)]
-        else:
-            wanted, parts = pattern.split("/"), path.split("/")
-        if len(wanted) == len(parts) and all(fnmatch.fnmatchcase(p, w) for p, w in zip(parts, wanted)):
-            return pattern
-    return None
+    matchers = _compile(tuple(patterns))
+    return next((pattern for pattern, matcher in matchers if matcher.fullmatch(path)), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(patterns: Tuple[str, ...]) -> "Tuple[Tuple[str, Pattern[str]], ...]":
+    return tuple((pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns)
+
+
+def _expression(pattern: str) -> str:
+    tree = pattern.endswith("/**")
+    body = pattern[:-3] if tree else pattern
+    parts = re.split(r"([*?])", body)
+    inner = "".join({"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)) for part in parts)
+    return inner + ("(?:/.*)?" if tree else "")
 
 
 def _bad(name: str, where: str) -> MalformedError:

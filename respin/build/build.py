@@ -30,6 +30,7 @@ from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived, read
 from respin.policy.findings import require_none
 from respin.policy.outcome import judge_delta, judge_shipped
+from respin.policy.packages import soft_unmet
 from respin.policy.preflight import judge_plan
 from respin.progress import SILENT, Progress
 from respin.provenance.facts import facts
@@ -71,6 +72,7 @@ class BuildResult:
     sidecars: Tuple[Path, ...]
     report: Report
     counters: Mapping[str, int]
+    warnings: Tuple[str, ...]
     transcript: str
 
     def to_json(self) -> Dict[str, Any]:
@@ -82,6 +84,7 @@ class BuildResult:
             "size": self.size,
             "sidecars": [str(path) for path in self.sidecars],
             "counters": dict(self.counters),
+            "warnings": list(self.warnings),
             "verification": self.report.to_json(),
             "transcript": self.transcript,
         }
@@ -118,6 +121,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             sidecars=sealed.sidecars,
             report=sealed.report,
             counters=_counters(installed, shipped, spliced, sealed),
+            warnings=soft_unmet(plan),
             transcript=installed.transcript,
         )
 
@@ -165,11 +169,12 @@ def _plan(node: NodeImage, bundles: "Tuple[VerifiedBundle, ...]", workspace: Wor
     where = f"{node.root.view.name}:{database.file}"
     blobs = rpmdb.read_headers(read(node.root, database.file) or b"", workspace.path, where)
     vendor = tuple(rpmdb.package(blob, where) for blob in blobs.values())
-    _require_architecture(node, bundles)
-    return make_plan(node, bundles, database, vendor, _epoch(node))
+    machine = _require_architecture(bundles)
+    return make_plan(node, bundles, database, vendor, _epoch(node), machine)
 
 
-def _require_architecture(node: NodeImage, bundles: "Tuple[VerifiedBundle, ...]") -> None:
+def _require_architecture(bundles: "Tuple[VerifiedBundle, ...]") -> str:
+    """The architecture of this machine and of the Node; UnsupportedError for packages of another one."""
     machine = os.uname().machine
     known = ARCHITECTURES.get(machine, (machine, "noarch"))
     for bundle in bundles:
@@ -181,6 +186,7 @@ def _require_architecture(node: NodeImage, bundles: "Tuple[VerifiedBundle, ...]"
                     remedy="scriptlets run natively: build on a machine of the Node's architecture",
                     finding="architecture",
                 )
+    return machine
 
 
 def _epoch(node: NodeImage) -> int:

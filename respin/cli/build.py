@@ -85,6 +85,8 @@ def build(
         ),
         progress=console,
     )
+    for warning in result.warnings:
+        console.warn(warning)
     if result.transcript:
         console.note(result.transcript, level=1)
     console.markup(result.to_json(), render(result))

@@ -51,6 +51,7 @@ class ProtectedSet:
             for directory in UNIT_DIRECTORIES:
                 roads.append(f"{directory}/{unit}")
                 roads += [f"{directory}/{unit}.{suffix}/**" for suffix in ("d", "wants", "requires", "upholds")]
+                roads += [f"{directory}/*.{suffix}/{unit}" for suffix in ("wants", "requires", "upholds")]
                 roads += [f"{directory}/{prefix}.{kind}.d/**" for prefix in prefixes]
         return self.root + tuple(roads)
 

@@ -9,10 +9,11 @@ from typing import Iterator, Mapping
 
 from respin.node.places import LINKER_CACHE, MODULES, USER_DATABASE
 from respin.node.profile import UNIT_DIRECTORIES
+from respin.node.treediff import attributes
 from respin.plan import InstallPlan
 from respin.policy.findings import Finding
 from respin.policy.preflight import protected
-from respin.root.delta import Change, Delta, Entry, Kind
+from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.safepath import parents
 
 # What depmod(8) writes; modules.order and modules.builtin* come from the kernel's build and stay the vendor's.
@@ -38,7 +39,7 @@ def judge_delta(delta: Delta, plan: InstallPlan) -> Iterator[Finding]:
     """All findings on what the transaction left; each refuses the build."""
     for entry in delta:
         if is_derived(entry.path, plan):
-            yield from _derived(entry)
+            yield from _derived(entry, plan)
         elif entry.change is Change.ADDED:
             yield from _added(entry, plan)
         else:
@@ -90,6 +91,19 @@ def is_unit_link(entry: Entry, plan: InstallPlan) -> bool:
     )
 
 
+def is_implied_directory(entry: Entry, plan: InstallPlan) -> bool:
+    """Whether ``entry`` is a directory that no package owns and rpm made to put a plugin's file there."""
+    new = entry.new
+    plain = new is not None and (new.kind, new.mode, new.uid, new.gid, dict(new.xattrs)) == (
+        Kind.DIRECTORY,
+        0o755,
+        0,
+        0,
+        {},
+    )
+    return plain and any(path.startswith(entry.path + "/") for path in plan.files)
+
+
 def is_unit_link_directory(entry: Entry) -> bool:
     """Whether ``entry`` is a directory made to hold such a link."""
     directory, _, folder = entry.path.rpartition("/")
@@ -102,20 +116,34 @@ def is_unit_link_directory(entry: Entry) -> bool:
     )
 
 
-def _derived(entry: Entry) -> Iterator[Finding]:
+def _derived(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
     if entry.change is Change.REMOVED or entry.kind is not Kind.FILE:
         yield Finding("vendor-path-changed", entry.path, "derived state was removed, or is no longer a file")
-    elif entry.old is not None and entry.new is not None:
-        old, new = entry.old, entry.new
-        if (new.mode, new.uid, new.gid, new.xattrs) != (old.mode, old.uid, old.gid, old.xattrs):
-            yield Finding(
-                "vendor-path-changed", entry.path, "the vendor's mode, owner or extended attributes were changed"
-            )
+    elif entry.new is not None and not any(_same_access(entry.new, model) for model in _models(entry, plan)):
+        yield Finding(
+            "vendor-path-changed", entry.path, "its mode, owner or extended attributes are not those of the vendor's"
+        )
+
+
+def _models(entry: Entry, plan: InstallPlan) -> Iterator[Attributes]:
+    """Whose access rights a derived file may have: its own old ones; a backup's also those of what it backs up."""
+    if entry.old is not None:
+        yield entry.old
+    original = entry.path.rstrip("-") if entry.path in USER_DATABASE else entry.path
+    inode = plan.node.root.lookup(original)
+    if inode is not None and inode.is_file:
+        yield attributes(plan.node.root, inode, content=False)
+    elif entry.old is None:
+        yield Attributes(Kind.FILE, 0o644, 0, 0, plan.epoch)
+
+
+def _same_access(one: Attributes, other: Attributes) -> bool:
+    return (one.mode, one.uid, one.gid, one.xattrs) == (other.mode, other.uid, other.gid, other.xattrs)
 
 
 def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
     yield from protected(plan.node.profile, entry.path, "a plugin's transaction")
-    if entry.path in plan.files:
+    if entry.path in plan.files or is_implied_directory(entry, plan):
         return
     if is_unit_link(entry, plan) or is_unit_link_directory(entry):
         return

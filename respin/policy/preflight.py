@@ -5,12 +5,12 @@ from __future__ import annotations
 import stat
 from typing import Iterator, Mapping, Set, Tuple
 
-from respin.bundle import VerifiedBundle
 from respin.formats.ext.image import ExtImage
 from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES, RESERVED
 from respin.node.profile import Profile
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
+from respin.policy.packages import judge_bundles
 from respin.safepath import first_match
 
 _MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
@@ -18,9 +18,7 @@ _MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 
 def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
     """All findings on the plan; each refuses the build."""
-    for bundle in plan.bundles:
-        yield from _target(plan, bundle)
-    yield from _packages(plan)
+    yield from judge_bundles(plan)
     vendor_modules = _vendor_modules(plan.node.root)
     for path in sorted(plan.files):
         planned = plan.files[path]
@@ -49,44 +47,6 @@ def protected(profile: Profile, path: str, who: str) -> Iterator[Finding]:
             f"{who} reaches a place that changes what the vendor's own programs do ({pattern})",
             "ship the file elsewhere, below a directory of the plugin's own",
         )
-
-
-def _target(plan: InstallPlan, bundle: VerifiedBundle) -> Iterator[Finding]:
-    manifest = bundle.manifest
-    target = manifest.target
-    if target.profiles and plan.node.profile.id not in target.profiles:
-        wanted = ", ".join(target.profiles)
-        yield Finding("wrong-target", manifest.name, f"the plugin is made for {wanted}, not {plan.node.profile.id}")
-    if target.kernels:
-        for release in plan.node.kernel_releases:
-            if release not in target.kernels:
-                yield Finding(
-                    "kernel-mismatch",
-                    manifest.name,
-                    f"the plugin is made for kernel {', '.join(target.kernels)}, the Node has {release}",
-                    "get the plugin for this Node's kernel",
-                )
-
-
-def _packages(plan: InstallPlan) -> Iterator[Finding]:
-    vendor = {header.name: header for header in plan.vendor_packages}
-    for rpm in plan.rpms:
-        header = rpm.header
-        if header.name in vendor:
-            yield Finding(
-                "already-installed",
-                header.nevra,
-                f"the Node already has {vendor[header.name].nevra}",
-                "a plugin only adds; it cannot replace a vendor's package",
-            )
-        for kind, dependencies in (("obsoletes", header.obsoletes), ("conflicts with", header.conflicts)):
-            for dependency in dependencies:
-                if dependency.name in vendor:
-                    yield Finding(
-                        "conflict",
-                        header.nevra,
-                        f"it {kind} {dependency}, and the Node has {vendor[dependency.name].nevra}",
-                    )
 
 
 def _existing(root: ExtImage, planned: PlannedFile) -> Iterator[Finding]:
