@@ -16,8 +16,6 @@ import tarfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-import pytest
-
 from respin.bundle import create
 from tests.support.keys import KeyWorld
 
@@ -81,9 +79,11 @@ Members = Dict[str, bytes]
 
 
 @functools.cache
-def bundle_world(keys: KeyWorld, factory: pytest.TempPathFactory) -> "BundleWorld":
+def bundle_world(keys: KeyWorld) -> "BundleWorld":
     """The world of these keys, built once however many test modules ask for it."""
-    return BundleWorld(keys, factory.mktemp("bundles"))
+    path = keys.path / "bundles"
+    path.mkdir()
+    return BundleWorld(keys, path)
 
 
 class BundleWorld:

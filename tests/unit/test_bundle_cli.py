@@ -18,8 +18,8 @@ from tests.support.keys import KeyWorld
 
 
 @pytest.fixture(scope="module")
-def world(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return bundle_world(key_world, tmp_path_factory)
+def world(key_world: KeyWorld) -> BundleWorld:
+    return bundle_world(key_world)
 
 
 def respin(*arguments: Any, env: "dict[str, str] | None" = None) -> Tuple[int, str, str]:

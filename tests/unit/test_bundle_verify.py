@@ -23,8 +23,8 @@ AGENT, DRIVER = "rpms/exagent-1.0-1.noarch.rpm", "rpms/kmod-exnic-1.0-1.x86_64.r
 
 
 @pytest.fixture(scope="module")
-def world(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return bundle_world(key_world, tmp_path_factory)
+def world(key_world: KeyWorld) -> BundleWorld:
+    return bundle_world(key_world)
 
 
 @pytest.fixture(scope="module")
