@@ -44,6 +44,14 @@ def by_xorriso(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return iso.xorrisofs(tree, directory / "x.iso", "--hardlinks", *hybrid)
 
 
+@pytest.fixture(scope="module")
+def full_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root directories that have no room for more, and a name so long that it needs a continuation area."""
+    files: Dict[str, iso.Content] = {f"file-with-a-long-name-{i:02}.txt": f"{i}\n" for i in range(30)}
+    files["n" * 200] = "long\n"
+    return iso.build_classic_iso(tmp_path_factory.mktemp("full"), files)
+
+
 def splice(
     base: bytes, replace: Mapping[str, bytes], add: Sequence[Tuple[str, bytes, Place]] = ()
 ) -> Tuple[SplicePlan, bytes]:
@@ -328,10 +336,8 @@ def test_several_files_and_the_efi_image(classic: Path, tmp_path: Path) -> None:
     assert "PASS" in output("checkisomd5", str(path))
 
 
-def test_a_full_root_directory_grows(tmp_path: Path) -> None:
-    files: Dict[str, iso.Content] = {f"file-with-a-long-name-{i:02}.txt": f"{i}\n" for i in range(30)}
-    path = iso.build_classic_iso(tmp_path, files)
-    base = path.read_bytes()
+def test_a_full_root_directory_grows(full_root: Path, tmp_path: Path) -> None:
+    base = full_root.read_bytes()
     many = [(f"added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
     plan, data = splice(base, {PAYLOAD: iso.noise("p", 3_100_000)}, many + NEW[:2])
     assert rawiso.records(data, False)[0].extent == rawiso.records(base, False)[0].extent
@@ -352,6 +358,39 @@ def test_a_full_root_directory_grows(tmp_path: Path) -> None:
     assert "PASS" in output("checkisomd5", str(out))
     listing = output("xorriso", "-indev", str(out), "-find", "/", "-name", "added-*").splitlines()
     assert sum("added-" in line for line in listing) == 24
+
+
+def test_growing_roots_give_the_bytes_of_a_raw_rebuild(full_root: Path) -> None:
+    """Directories, path tables, CE, CL and PL move too; all but the two root directories is rebuilt independently."""
+    base = full_root.read_bytes()
+    new = iso.noise("p", 3_100_000)
+    many = [(f"added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
+    plan, out = splice(base, {PAYLOAD: new}, many)
+    payload = next(r for r in rawiso.records(base, False) if r.path == PAYLOAD)
+    roots = [(joliet, rawiso.records(base, joliet)[0], rawiso.records(out, joliet)[0]) for joliet in (True, False)]
+    growth = [(one.size - old.size) // 2048 for _, old, one in roots]
+    growth = [blocks + blocks % 2 for blocks in growth]
+    assert all(growth)
+    total = (plan.size - len(base)) // 2048
+    expected = rawiso.relocate(base, payload.extent, payload.size, new, total - sum(growth))
+    for (_, old, _), blocks in zip(roots, growth):  # the last one first: the numbers of the other stay
+        expected = rawiso.relocate(expected, old.extent + old.size // 2048, 0, b"", blocks)
+    rebuilt, written = bytearray(expected), bytearray(out)
+    for joliet, _, one in roots:
+        for at, kind in rawiso.volumes(expected):
+            if kind == joliet:
+                rebuilt[at + 166 : at + 174] = one.raw[10:18]
+        for record in rawiso.records(expected, joliet):
+            if record.extent == one.extent:
+                rebuilt[record.offset + 10 : record.offset + 18] = one.raw[10:18]
+    for _, _, one in roots:
+        for image in (rebuilt, written):
+            image[one.extent * 2048 : one.extent * 2048 + one.size] = bytes(one.size)
+    for name, content, _ in many:
+        offset, size = plan.files[f"/{name}"]
+        assert written[offset : offset + size] == content
+        written[offset : offset + size] = bytes(size)
+    assert rawiso.differing(bytes(written), bytes(rebuilt)) == {}
 
 
 def test_the_plan_is_deterministic_and_the_base_untouched(classic: Path) -> None:

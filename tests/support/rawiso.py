@@ -110,6 +110,7 @@ def content(data: bytes, path: str) -> bytes:
 def relocate(data: bytes, start: int, old_size: int, new: bytes, growth: int) -> bytes:
     """The image with the extent at block ``start`` replaced by ``new`` and the whole ``growth`` blocks larger.
 
+    With an ``old_size`` of 0 blocks are inserted.
     Every pointer that the standards know is found anew in ``data`` and rewritten in the result, one by one.
     """
     old_blocks = -(-old_size // B)
@@ -118,7 +119,7 @@ def relocate(data: bytes, start: int, old_size: int, new: bytes, growth: int) ->
     out += data[(start + old_blocks) * B :]
 
     def block(lba: int) -> int:
-        if lba <= start:
+        if lba < start:
             return lba
         return start if lba < start + old_blocks else lba + growth
 
@@ -142,7 +143,7 @@ def relocate(data: bytes, start: int, old_size: int, new: bytes, growth: int) ->
                     entry += 8 + data[entry] + data[entry] % 2
         for record in records(data, joliet):
             put_both(record.offset + 2, block(record.extent))
-            if record.extent == start and record.size:
+            if old_blocks and record.extent == start and record.size:
                 put_both(record.offset + 10, len(new))
             for signature, offset, entry in record.entries:
                 if signature in (b"CE", b"CL", b"PL"):
