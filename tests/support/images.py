@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import subprocess
 from pathlib import Path
-from typing import Iterable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
+
+import pytest
 
 from respin.segments import Copy, Data, Segment
 
@@ -99,13 +103,15 @@ def build_squashfs(
     compressor: str = "gzip",
     block_size: int = 128 * KiB,
     options: Iterable[str] = (),
+    all_root: bool = True,
 ) -> Path:
     """A squashfs of the directory ``source``; ``options`` go to mksquashfs."""
     image.unlink(missing_ok=True)
     times = ("-all-time", str(EPOCH), "-mkfs-time", str(EPOCH))
     run(
-        *("mksquashfs", source, image, "-noappend", "-no-progress", "-quiet", "-processors", "2", "-all-root"),
+        *("mksquashfs", source, image, "-noappend", "-no-progress", "-quiet", "-processors", "2"),
         *("-comp", compressor, "-b", str(block_size), *times, *options),
+        *(("-all-root",) if all_root else ()),
     )
     return image
 
@@ -169,3 +175,61 @@ def differing_blocks(old: bytes, new: bytes, block_size: int) -> Tuple[int, ...]
         for number, at in enumerate(range(0, len(old), block_size))
         if old[at : at + block_size] != new[at : at + block_size]
     )
+
+
+@contextlib.contextmanager
+def mounted(image: Path, mountpoint: Path) -> Iterator[Path]:
+    """The image mounted read-only by the kernel; skips the test where that isn't possible. For tests only."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    mountpoint.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-o", "loop,ro", image, mountpoint], capture_output=True, check=False)
+    if done.returncode:
+        if (
+            not Path("/dev/loop-control").exists()
+            or b"permitted" in done.stderr
+            or b"unknown filesystem" in done.stderr
+        ):
+            pytest.skip(f"mount: {done.stderr.decode().strip()}")
+        raise AssertionError(done.stderr.decode())
+    try:
+        yield mountpoint
+    finally:
+        subprocess.run(["umount", mountpoint], check=True)
+
+
+def write_sparse(path: Path, content: bytes) -> Path:
+    """Write with holes where there are zeros, which decides how mksquashfs counts sparse bytes."""
+    with path.open("wb") as sink:
+        for at in range(0, len(content), 4 * KiB):
+            piece = content[at : at + 4 * KiB]
+            if piece.count(0) != len(piece):
+                sink.seek(at)
+                sink.write(piece)
+        sink.truncate(len(content))
+    return path
+
+
+def damaged(data: bytes, seed: int, area: Sequence[Tuple[int, int]] = ()) -> bytes:
+    """``data`` with a few bytes, words or lengths spoiled, in the ``area`` ranges if any; same seed, same damage."""
+    rng = random.Random(seed)
+    result = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        start, end = rng.choice(list(area) or [(0, len(result))])
+        at = rng.randrange(start, max(start + 1, min(end, len(result))))
+        kind = rng.randrange(4)
+        if kind == 0:
+            result[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            result[at] = rng.choice((0, 1, 2, 0x7F, 0x80, 0xFF))
+        elif kind == 2:
+            width = rng.choice((2, 4, 8))
+            at -= at % width
+            value = rng.choice((0, 1, (1 << 8 * width) - 1, 1 << (8 * width - 1), rng.getrandbits(8 * width)))
+            result[at : at + width] = value.to_bytes(width, "little")
+        else:
+            other = rng.randrange(start, max(start + 1, min(end, len(result))))
+            result[at : at + 16] = result[other : other + 16]
+    if rng.random() < 0.1:
+        del result[rng.randrange(len(result)) :]
+    return bytes(result)

@@ -14,21 +14,23 @@ from respin.formats.squashfs.options import Lz4Options, LzoOptions, ZstdOptions
 from respin.limits import MiB
 
 
-def _import(module: str, package: str, compression: str) -> Any:
+def _import(module: str, package: str, compression: str, error_name: str) -> Any:
     try:
-        return importlib.import_module(module)
-    except ImportError as error:
+        imported = importlib.import_module(module)
+        getattr(imported, error_name)  # a stray directory of the same name imports, too, as an empty package
+    except (ImportError, AttributeError) as error:
         raise MissingToolError(
             f"this squashfs is compressed with {compression}, and the Python module {module} is not installed",
             remedy=f"pip install {package}",
         ) from error
+    return imported
 
 
 class ZstdCodec:
     """One zstd frame per block (RFC 8878)."""
 
     def __init__(self, options: ZstdOptions) -> None:
-        self._zstandard = _import("zstandard", "zstandard", "zstd")
+        self._zstandard = _import("zstandard", "zstandard", "zstd", "ZstdError")
         self._level = options.level
 
     def decompress(self, data: bytes, limit: int) -> bytes:
@@ -52,7 +54,7 @@ class Lz4Codec:
     """Bare lz4 blocks, without a frame."""
 
     def __init__(self, options: Lz4Options) -> None:
-        self._block = _import("lz4.block", "lz4", "lz4")
+        self._block = _import("lz4.block", "lz4", "lz4", "LZ4BlockError")
         self._high_compression = options.high_compression
 
     def decompress(self, data: bytes, limit: int) -> bytes:
@@ -74,7 +76,7 @@ class LzoCodec:
     """Bare LZO1X blocks, without a header."""
 
     def __init__(self, options: LzoOptions) -> None:
-        self._lzo = _import("lzo", "python-lzo", "lzo")
+        self._lzo = _import("lzo", "python-lzo", "lzo", "error")
         self._options = options
 
     def decompress(self, data: bytes, limit: int) -> bytes:

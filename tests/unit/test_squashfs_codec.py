@@ -1,0 +1,213 @@
+"""Compressor options and the block codecs."""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import random
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any, List, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from respin.byteview import BytesView
+from respin.errors import MalformedError, MissingToolError, UnsupportedError
+from respin.formats.squashfs import Compressor, SquashfsImage
+from respin.formats.squashfs.codec import Codec, encode, make_codec
+from respin.formats.squashfs.corrupt import CorruptBlock
+from respin.formats.squashfs.options import GzipOptions, Lz4Options, LzoOptions, Options, XzOptions, ZstdOptions
+from tests.support.images import KiB, MiB, build_squashfs
+
+NOISE = random.Random(5).randbytes(5000)
+SAMPLE = (b"some text that shrinks " * 300 + NOISE)[: 8 * KiB]
+
+
+def available(options: Options) -> Codec:
+    try:
+        return make_codec(options)
+    except MissingToolError as error:
+        return pytest.skip(str(error))  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("files")
+    (root / "noise").write_bytes(random.Random(6).randbytes(100_000))
+    (root / "text").write_bytes(b"a line of text\n" * 20_000)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("compressor", "options", "expected"),
+    [
+        ("gzip", (), GzipOptions()),
+        ("gzip", ("-Xcompression-level", "4", "-Xwindow-size", "10"), GzipOptions(4, 10)),
+        ("gzip", ("-Xstrategy", "default,huffman_only,fixed"), GzipOptions(9, 15, 0b10101)),
+        ("xz", (), XzOptions(128 * KiB)),
+        ("xz", ("-Xbcj", "x86,arm", "-Xdict-size", "32K"), XzOptions(32 * KiB, 0b1001)),
+        ("zstd", ("-Xcompression-level", "5"), ZstdOptions(5)),
+        ("lz4", (), Lz4Options()),
+        ("lz4", ("-Xhc",), Lz4Options(True)),
+        ("lzo", (), LzoOptions()),
+    ],
+)
+def test_reads_what_mksquashfs_compressed(
+    files: Path, tmp_path: Path, compressor: str, options: Sequence[str], expected: Options
+) -> None:
+    available(expected)
+    image = build_squashfs(tmp_path / "image", files, compressor=compressor, options=options)
+    opened = SquashfsImage.open(BytesView(image.read_bytes(), "image"))
+    assert opened.options.options == expected
+    for name in ("noise", "text"):
+        assert opened.read_file(name) == (files / name).read_bytes()
+
+
+ALL: List[Options] = [
+    GzipOptions(),
+    GzipOptions(1, 8),
+    GzipOptions(9, 15, 0b11111),
+    XzOptions(8 * KiB),
+    XzOptions(64 * KiB, 0b111111),
+    ZstdOptions(),
+    Lz4Options(),
+    Lz4Options(True),
+    LzoOptions(),
+    LzoOptions(0, 0),
+]
+
+
+@pytest.mark.parametrize("options", ALL, ids=str)
+def test_what_is_compressed_comes_back(options: Options) -> None:
+    codec = available(options)
+    for metadata in (False, True):
+        assert codec.decompress(codec.compress(SAMPLE, metadata=metadata), 8 * KiB) == SAMPLE
+
+
+@pytest.mark.parametrize("options", [ALL[0], ALL[3], *ALL[5:7], ALL[9]], ids=str)
+def test_a_bomb_is_refused_before_it_takes_memory(options: Options) -> None:
+    codec = available(options)
+    bomb = codec.compress(bytes(16 * MiB))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptBlock):
+            codec.decompress(bomb, 128 * KiB)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MiB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("options", ALL, ids=str)
+def test_damage_is_told_or_harmless(options: Options) -> None:
+    codec = available(options)
+    packed = codec.compress(SAMPLE)
+    rng = random.Random(8)
+    for _ in range(100):
+        data = bytearray(packed)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        try:
+            assert len(codec.decompress(bytes(data), 8 * KiB)) <= 8 * KiB
+        except CorruptBlock:
+            pass
+
+
+@pytest.mark.parametrize("options", [GzipOptions(), XzOptions(128 * KiB)], ids=str)
+def test_a_stream_that_is_cut_short_is_refused(options: Options) -> None:
+    codec = make_codec(options)
+    packed = codec.compress(SAMPLE)
+    with pytest.raises(CorruptBlock):
+        codec.decompress(packed[:-4], 8 * KiB)
+
+
+def test_gzip_honours_level_window_and_strategy() -> None:
+    text = bytes(random.Random(7).choices(b"abcdefgh", k=60_000))
+    assert make_codec(GzipOptions(1, 15)).compress(text) == zlib.compress(text, 1)
+    assert make_codec(GzipOptions()).compress(text) == zlib.compress(text, 9)
+    only = zlib.compressobj(9, zlib.DEFLATED, 15, 8, zlib.Z_HUFFMAN_ONLY)
+    huffman = only.compress(text) + only.flush()
+    assert make_codec(GzipOptions(9, 15, 0b00100)).compress(text) == huffman
+    assert len(make_codec(GzipOptions(9, 15, 0b00101)).compress(text)) == min(len(huffman), len(zlib.compress(text, 9)))
+
+
+def test_xz_blocks_suit_the_kernel() -> None:
+    """It wants CRC32, and a dictionary that is not larger than a block (8 KiB for metadata)."""
+    codec = make_codec(XzOptions(128 * KiB))
+    for metadata, size in ((False, 128 * KiB), (True, 8 * KiB)):
+        packed = codec.compress(SAMPLE, metadata=metadata)
+        assert packed[7] == lzma.CHECK_CRC32
+        # Block header: size, flags (one filter), filter id 0x21, one byte of properties: the dictionary's size code.
+        assert packed[14:16] == b"\x21\x01"
+        code = packed[16]
+        assert (2 | code & 1) << (code // 2 + 11) == size
+
+
+@given(st.binary(min_size=1, max_size=3000))
+@settings(max_examples=50, deadline=None)
+def test_encode_never_grows(data: bytes) -> None:
+    codec = make_codec(GzipOptions())
+    stored, compressed = encode(codec, data)
+    assert len(stored) < len(data) if compressed else stored == data
+    assert encode(codec, data, store=True) == (data, False)
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "options"),
+    [
+        ("zstandard", "zstandard", ZstdOptions()),
+        ("lz4.block", "lz4", Lz4Options()),
+        ("lzo", "python-lzo", LzoOptions()),
+    ],
+)
+def test_a_missing_module_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str, options: Options
+) -> None:
+    real = importlib.import_module
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == module:
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(MissingToolError) as caught:
+        make_codec(options)
+    assert caught.value.remedy == f"pip install {package}"
+
+
+def test_lzma_is_refused(files: Path, tmp_path: Path) -> None:
+    image = build_squashfs(tmp_path / "image", files, compressor="lzma")
+    with pytest.raises(UnsupportedError) as caught:
+        SquashfsImage.open(BytesView(image.read_bytes(), "image"))
+    assert caught.value.finding == "squashfs-compressor"
+
+
+@pytest.mark.parametrize(
+    ("compressor", "options", "payload"),
+    [
+        ("gzip", ("-Xcompression-level", "4"), struct.pack("<IHH", 0, 15, 0)),
+        ("gzip", ("-Xcompression-level", "4"), struct.pack("<IHH", 10, 15, 0)),
+        ("gzip", ("-Xcompression-level", "4"), struct.pack("<IHH", 9, 16, 0)),
+        ("gzip", ("-Xcompression-level", "4"), struct.pack("<IHH", 9, 15, 0x20)),
+        ("xz", ("-Xdict-size", "32K"), struct.pack("<II", 1 << 30, 0)),
+        ("xz", ("-Xdict-size", "32K"), struct.pack("<II", 32 * KiB, 0x40)),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    files: Path, tmp_path: Path, compressor: str, options: Sequence[str], payload: bytes
+) -> None:
+    image = bytearray(build_squashfs(tmp_path / "image", files, compressor=compressor, options=options).read_bytes())
+    assert struct.unpack_from("<H", image, 96)[0] == 8 | 0x8000
+    image[98:106] = payload
+    with pytest.raises(MalformedError, match="compressor options"):
+        SquashfsImage.open(BytesView(bytes(image), "image"))
+
+
+def test_compressor_numbers_are_those_of_the_format() -> None:
+    assert [c.name for c in sorted(Compressor)] == ["GZIP", "LZMA", "LZO", "XZ", "LZ4", "ZSTD"]
