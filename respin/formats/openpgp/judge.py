@@ -53,14 +53,15 @@ def judge(
         said = ", ".join(strange) or f"{len(outcomes)} results"
         return refused(Verdict.MALFORMED, f"GnuPG finds no single signature ({said})")
     outcome, arguments = outcomes[0]
+    key_id = arguments[0] if arguments else None
     if outcome == "ERRSIG":
         return _unchecked(arguments)
     if outcome == "BADSIG":
-        return refused(Verdict.BADSIG, "the bytes are not what was signed", signing_key=arguments[0])
+        return refused(Verdict.BADSIG, "the bytes are not what was signed", signing_key=key_id)
     valid = by_keyword.get("VALIDSIG", [])
     if len(valid) != 1 or len(valid[0]) < 10:
-        return refused(Verdict.BADSIG, f"GnuPG says {outcome} but not VALIDSIG", signing_key=arguments[0])
-    if strange:
+        return refused(Verdict.BADSIG, f"GnuPG says {outcome} but not VALIDSIG", signing_key=key_id)
+    if strange and not (outcome == "EXPSIG" and strange == ["FAILURE"]):  # gpg fails for an expired signature
         return refused(Verdict.UNSUPPORTED, f"GnuPG says {', '.join(strange)}", signing_key=valid[0][0])
     return _validated(outcome, valid[0], exit_status, signature_class, allowed, strengths)
 
