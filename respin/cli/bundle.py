@@ -46,7 +46,7 @@ def create_command(session: Session, spec: Path, out_dir: Path, force: bool, jso
         try:
             target = out_dir / draft.manifest.file_name
             _publish(draft, target, force=force)
-            document = {**_describe(draft, signed=False), "path": str(target)}
+            document = {**summary.describe(draft.bundle)[1], "path": str(target)}
         finally:
             draft.bundle.close()
     console.result(document, summary.text(draft.manifest, document))
@@ -84,7 +84,7 @@ def sign_command(
                 write_file(bundle_path / SIGNATURE, member.read() if member else b"", force=True)
             else:
                 _publish(draft, bundle_path, force=True)
-            document = {**_describe(draft, signed=True), "path": str(bundle_path)}
+            document = {**summary.describe(draft.bundle)[1], "path": str(bundle_path)}
         finally:
             draft.bundle.close()
     console.result(document, f"{bundle_path} is signed: {draft.manifest.nvra}, sha256 {draft.bundle.sha256}")
@@ -143,7 +143,3 @@ def _publish(draft: Draft, target: Path, *, force: bool) -> None:
     with Output(target, force=force) as output:
         draft.write(output.fd)
         output.publish()
-
-
-def _describe(draft: Draft, *, signed: bool) -> "dict[str, object]":
-    return dict(summary.describe(draft.bundle)[1], signed=signed)

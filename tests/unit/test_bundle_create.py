@@ -227,3 +227,15 @@ def test_the_environment_does_not_matter(world: BundleWorld, place: Path) -> Non
             check=True,
         )
         assert out.read_bytes() == world.unsigned.read_bytes()
+
+
+def test_the_specification_in_the_documentation_works(world: BundleWorld, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "bundle.md").read_text()
+    (tmp_path / "exnic.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    shutil.copytree(world.path / "rpms", tmp_path / "build")
+    for name in ("README", "LICENSE"):
+        (tmp_path / name).write_text("text\n")
+    draft = create(tmp_path / "exnic.toml", tmp_path)
+    draft.bundle.close()
+    assert draft.manifest.after == ("vendor-base",)
+    assert [member.name for member in draft.bundle.members][:3] == ["manifest.json", "LICENSE", "README"]

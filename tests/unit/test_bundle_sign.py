@@ -72,6 +72,14 @@ def test_by_a_command_in_the_callers_environment(
     check(world, signed_members(world, world.unsigned, CommandSigner(command), tmp_path), tmp_path)
 
 
+def test_by_hand_on_another_machine(world: BundleWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = world.members(world.unsigned)["manifest.json"]
+    (tmp_path / "manifest.json.asc").write_bytes(world.keys.detach_sign("plugin", manifest))
+    monkeypatch.chdir(tmp_path)
+    signer = CommandSigner('sh -c "cat > /dev/null; cat manifest.json.asc"')
+    check(world, signed_members(world, world.unsigned, signer, tmp_path), tmp_path)
+
+
 def test_a_comment_in_the_armor_is_left_out(world: BundleWorld, tmp_path: Path) -> None:
     command = gpg_script(world, tmp_path, "--comment 'made by hand' --armor --detach-sign")
     members = signed_members(world, world.unsigned, CommandSigner(command), tmp_path)
