@@ -158,7 +158,7 @@ class KeyWorld:
         install: List[str] = []
         for number, (target, content) in enumerate(files.items()):
             (sources / f"file{number}").write_text(content)
-            install.append(f"install -D -m 0644 {sources}/file{number} %{{buildroot}}{target}")
+            install.append(f"install -D -m 0644 {sources}/file{number} '%{{buildroot}}{target}'")
         spec = work / f"{name}.spec"
         spec.write_text(
             f"Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: A test package\nLicense: Apache-2.0\n"
@@ -166,7 +166,7 @@ class KeyWorld:
             + f"{preamble}\n%description\nFor tests.\n%install\nmkdir -p %{{buildroot}}\n"
             + "\n".join(install)
             + f"\n{sections}\n%files\n"
-            + "\n".join(files)
+            + "\n".join(f'"{target}"' for target in files)
             + "\n"
         )
         settings = {

@@ -127,6 +127,7 @@ def _entries(raw: bytes, store: int, where: str) -> Dict[int, Entry]:
     entries: Dict[int, Entry] = {}
     size = len(raw) - store
     previous_end = 0
+    trailer_start = trailer_end = size
     for number, (tag, kind, offset, count) in enumerate(_ENTRY.iter_unpack(raw[INTRO_SIZE:store])):
         region = number == 0 and tag in (tags.HEADERSIGNATURES, tags.HEADERIMMUTABLE, tags.HEADERIMAGE)
         if tag in entries:
@@ -145,10 +146,11 @@ def _entries(raw: bytes, store: int, where: str) -> Dict[int, Entry]:
             _refuse(f"tag {tag} has the unknown type {kind}", where)
         if end > size:
             _refuse(f"tag {tag} lies outside the header's data", where)
-        if not region:
-            # The region's own trailer stands at the end of the data, out of order
-            if offset < previous_end:
-                _refuse(f"tag {tag} overlaps the tag before it", where)
+        if region:
+            trailer_start, trailer_end = offset, end
+        elif offset < previous_end or (offset < trailer_end and end > trailer_start):
+            _refuse(f"tag {tag} overlaps the data of another", where)
+        else:
             previous_end = end
         entries[tag] = Entry(kind, count, offset, end)
     return entries

@@ -47,16 +47,14 @@ def _triggers(header: Header, prefix: str, tags: Tuple[int, int, int, int, int],
     index, flags = (header.integers(tag) for tag in tags[3:])
     if len(index) != len(names) or len(flags) != len(names) or (programs and len(programs) != len(bodies)):
         raise MalformedError("the lists that describe its triggers differ in length", where=where)
-    found: List[Scriptlet] = []
-    described = set()
+    conditions = set()
     for number, sense in zip(index, flags):
         if number >= len(bodies):
             raise MalformedError(f"trigger script {number} does not exist", where=where)
-        for bit, kind in _SENSES:
-            if sense & bit and (number, kind) not in described:
-                described.add((number, kind))
-                program = programs[number] if programs else _SHELL
-                found.append(Scriptlet(prefix + kind, (program,), bodies[number]))
-    if {number for number, _ in described} != set(range(len(bodies))):
+        conditions |= {(number, kind) for bit, kind in _SENSES if sense & bit}
+    if {number for number, _ in conditions} != set(range(len(bodies))):
         raise MalformedError("a trigger script has no condition", where=where)
-    return found
+    return [
+        Scriptlet(prefix + kind, (programs[number] if programs else _SHELL,), bodies[number])
+        for number, kind in sorted(conditions)
+    ]
