@@ -189,6 +189,7 @@ def test_records_differ_exactly_as_requested(classic: Path, size: int) -> None:
     siblings = {signature: entry for signature, _, entry in sibling.entries}
     assert added.raw[18:25] == sibling.raw[18:25]
     assert entries[b"TF"] == siblings[b"TF"]
+    assert entries[b"RR"][4] == 0x89  # PX, NM and TF are recorded
     assert rawiso.le(entries[b"PX"], 4) == 0o100444
     assert rawiso.le(entries[b"PX"], 12) == 1
     assert entries[b"PX"][20:36] == siblings[b"PX"][20:36]

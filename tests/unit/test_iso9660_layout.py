@@ -79,6 +79,14 @@ def test_layouts_hold_their_promises(replaced: "List[Target]", added: "List[NewF
             assert start + file.size <= checked
 
 
+@pytest.mark.parametrize(("blocks", "grown"), [(1, 512), (512 - 15, 512), (512 - 14, 1024)])
+def test_the_volume_grows_by_the_mib_that_are_needed(blocks: int, grown: int) -> None:
+    files = [NewFile("statement", blocks * BLOCK, Place.END), NewFile("slot", 14 * BLOCK, Place.UNCHECKED)]
+    layout = lay_out(SPACE * BLOCK + TAIL, SPACE, SPACE, [], files)
+    assert layout.volume_space_size == SPACE + grown
+    assert layout.placed == {"/statement": SPACE, "/slot": SPACE + grown - 15}
+
+
 @settings(max_examples=100, deadline=None)
 @given(targets())
 def test_the_map_is_monotone_and_keeps_page_alignment(replaced: "List[Target]") -> None:
