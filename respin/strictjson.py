@@ -15,7 +15,9 @@ from respin.errors import MalformedError, RespinError
 from respin.safepath import printable, show
 
 MAX_DEPTH = 32
+MAX_VALUES = 2_000_000  # an empty list takes three bytes of text and some seventy of memory
 MAX_INTEGER = (1 << 53) - 1  # beyond it, readers that use doubles see another number (RFC 8259, section 6)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,6 +29,8 @@ def decode(data: bytes, *, where: str, limit: int) -> Any:
     """The value that ``data`` (at most ``limit`` bytes of UTF-8) spells; raises MalformedError."""
     if len(data) > limit:
         raise _bad(f"{len(data)} bytes of JSON are too many, the limit is {limit}", where)
+    if sum(data.count(mark) for mark in b",[{") > MAX_VALUES:
+        raise _bad(f"the JSON text holds more than {MAX_VALUES} values", where)
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -93,7 +97,7 @@ def _check_tree(value: Any) -> None:
                 below += item.values()
             elif isinstance(item, list):
                 below += item
-            elif isinstance(item, str) and any("\ud800" <= character <= "\udfff" for character in item):
+            elif isinstance(item, str) and not item.isascii() and _SURROGATE.search(item):
                 raise _RefusedError("a JSON string holds half of a surrogate pair")
         level = below
         if not level:
@@ -195,10 +199,12 @@ class Fields:
             raise self.bad("is not a known key", min(map(str, self._left))[:80])
 
     def _text(self, key: str, value: Any, pattern: Optional[Pattern[str]], limit: int, empty: bool) -> str:
-        if not isinstance(value, str) or not printable(value):
-            raise self.bad("is not a printable string", key)
+        if not isinstance(value, str):
+            raise self.bad("is not a string", key)
         if len(value) > limit or (not value and not empty):
             raise self.bad(f"is empty or longer than {limit} characters", key)
+        if not printable(value):
+            raise self.bad("is not a printable string", key)
         if pattern is not None and value and not pattern.fullmatch(value):
             raise self.bad(f"may not be {value!r}", key)
         return value

@@ -142,7 +142,7 @@ def test_what_is_derived_may_be_said_and_then_it_must_be_true(place: Path) -> No
         ("[target]", "[aim]", "target is missing"),
         ("kernels", "kernel", "target.kernel is not a known key"),
         ('profiles = ["classic"]', "profiles = []", "no Node"),
-        ('profiles = ["classic"]', "profiles = [1]", "printable string"),
+        ('profiles = ["classic"]', "profiles = [1]", "is not a string"),
         ("at_least", "from", "target.versions.from is not a known key"),
         ("[effects]", "[effects]\ncapabilities = 1", "capabilities is not an object"),
         ("[effects]", "[effects]\nfoo = 1", "effects.foo is not a known key"),

@@ -79,6 +79,12 @@ def test_the_size_is_limited() -> None:
         decode('"aaaaaa"', limit=7)
 
 
+def test_the_number_of_values_is_limited() -> None:
+    assert decode("[" + "[]," * 1000 + "[]]") == [[]] * 1001
+    with pytest.raises(MalformedError, match="values"):
+        decode("[" + "[]," * 1_000_000 + "[]]", limit=1 << 24)
+
+
 @given(st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
