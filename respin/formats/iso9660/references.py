@@ -18,7 +18,10 @@ MAX_EXTENT = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Reference:
-    """A run of blocks that something in the image names. ``size`` is in bytes; None where only blocks count."""
+    """A run of blocks that something in the image names. ``size`` is in bytes; None where only blocks count.
+
+    ``what`` may hold anything that an image holds: it is escaped when it is shown.
+    """
 
     lba: int
     blocks: int
@@ -65,7 +68,7 @@ def require_separable(image: IsoImage, targets: Sequence[Target], limit: int) ->
         end = reference.lba + reference.blocks
         if end > limit and not reference.boot_image:
             raise UnsupportedError(
-                f"{reference.what} at block {reference.lba} lies behind the end of the volume",
+                f"{show(reference.what)} at block {reference.lba} lies behind the end of the volume",
                 where=image.name,
                 finding="unsupported-layout",
             )
@@ -78,7 +81,7 @@ def require_separable(image: IsoImage, targets: Sequence[Target], limit: int) ->
         same = reference.lba == target.start and (reference.boot_image or reference.size == target.old_size)
         if not same:
             raise UnsupportedError(
-                f"{reference.what} at block {reference.lba} overlaps what is to be replaced",
+                f"{show(reference.what)} at block {reference.lba} overlaps what is to be replaced",
                 where=f"{image.name}:{show(target.name)}",
                 finding="unsupported-layout",
             )
@@ -98,7 +101,7 @@ def references(image: IsoImage) -> Iterator[Reference]:
         for node in tree.nodes():
             record = node.record
             if not record.is_directory and record.size:
-                name = f"the file {show(record.identifier.decode('latin-1'))}"
+                name = f"the file {record.identifier.decode('latin-1')}"
                 yield Reference(record.extent, blocks_for(record.size), name, record.size)
     if image.catalog is not None:
         yield Reference(image.catalog.lba, image.catalog.blocks, "the boot catalogue")

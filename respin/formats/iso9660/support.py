@@ -14,6 +14,7 @@ from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS
 from respin.formats.iso9660.image import SECOND_SET, IsoImage
 from respin.formats.iso9660.mbr import LARGE_GEOMETRY, PROTECTIVE, geometry_of
 from respin.formats.iso9660.systemarea import BootCode
+from respin.formats.iso9660.tree import Node
 from respin.safepath import show
 
 _REMEDY = "respin changes nothing in an image whose layout it doesn't handle; `respin inspect` shows what was found"
@@ -81,16 +82,22 @@ def _descriptors(image: IsoImage) -> Optional[str]:
 def _records(image: IsoImage) -> Optional[str]:
     for tree in image.trees:
         for node in tree.nodes():
-            record = node.record
-            name = show(record.identifier.decode("latin-1"))
-            if record.xattr_length:
-                return f"{name} has an extended attribute record"
-            if record.interleaved:
-                return f"{name} is recorded in interleaved mode"
-            if record.sequence > 1:
-                return f"{name} lies on volume {record.sequence} of a set"
-            if node.rock_ridge is not None and node.rock_ridge.compressed:
-                return f"{name} is compressed by zisofs"
+            found = _record(node)
+            if found is not None:
+                return f"{show(node.record.identifier.decode('latin-1'))} {found}"
+    return None
+
+
+def _record(node: Node) -> Optional[str]:
+    record = node.record
+    if record.xattr_length:
+        return "has an extended attribute record"
+    if record.interleaved:
+        return "is recorded in interleaved mode"
+    if record.sequence > 1:
+        return f"lies on volume {record.sequence} of a set"
+    if node.rock_ridge is not None and node.rock_ridge.compressed:
+        return "is compressed by zisofs"
     return None
 
 
