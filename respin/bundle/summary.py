@@ -74,7 +74,9 @@ def _status(document: Dict[str, Any]) -> str:
 
 
 def _name(signer: Dict[str, Any]) -> str:
-    return str(signer["user_ids"][0]) if signer["user_ids"] else "a key without a name"
+    name = str(signer["user_ids"][0]) if signer["user_ids"] else "a key without a name"
+    # a trust store may opt in to expired and weak keys; nobody should have to guess that it did
+    return name if signer["verdict"] == "GOOD" else f"{name} ({signer['verdict']}, accepted by the trust store)"
 
 
 def _package(nevra: str, document: Dict[str, Any]) -> str:

@@ -164,3 +164,14 @@ def test_other_exit_codes(world: BundleWorld, tmp_path: Path) -> None:
     assert respin("verify", world.signed, "--trust", tmp_path / "missing")[0] == 2
     assert respin("show")[0] == 2
     assert respin("create", tmp_path / "missing.toml")[0] == 2
+
+
+def test_an_accepted_exception_is_said(world: BundleWorld, tmp_path: Path) -> None:
+    path = tmp_path / "x.plugin.tar"
+    path.write_bytes(world.pack(world.sign(world.members(world.unsigned), "expired")))
+    assert respin("verify", path, "--trust", world.trust)[0] == 3
+    store = world.keys.make_store(tmp_path / "trust", {"expired": ["plugin"], "rpm": ["rpm"]}, allow_expired=True)
+    status, out, _ = respin("verify", path, "--trust", store)
+    assert status == 0
+    assert "TEST expired key <expired@test.example> (EXPKEY, accepted by the trust store)" in out
+    assert json.loads(respin("verify", path, "--trust", store, "--json")[1])["signer"]["verdict"] == "EXPKEY"
