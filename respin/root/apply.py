@@ -33,7 +33,13 @@ class Applier:
         """What will be written, the space for it checked. The root is still mounted and must be unmounted after."""
         whole, sources = with_facts(delta, facts, scratch, self._epoch)
         image = self._image
-        plan = make_plan(whole, sources, scratch.upper, lambda path: image.stat(path).nlink)
+        plan = make_plan(
+            whole,
+            sources,
+            scratch.upper,
+            vendor_links=lambda path: image.stat(path).nlink,
+            has_acl=lambda path: any(name.startswith("system.posix_acl") for name in image.xattrs(image.stat(path))),
+        )
         require_space(plan, image, self._name)
         self._files = scratch.files
         return plan

@@ -28,7 +28,9 @@ _KINDS = {
     stat.S_IFIFO: Kind.FIFO,
     stat.S_IFSOCK: Kind.SOCKET,
 }
-_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+# overlayfs's own, and what fuse2fs shows under "system.": content that ext keeps in the inode, and access control
+# lists, which FUSE cannot pass on in a user namespace (respin.root.entries refuses to change files that have them).
+_HIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.", "system.")
 _CAPABILITY = "security.capability"
 _MAX_DEPTH = 200
 
@@ -59,7 +61,7 @@ class Comparison:
         A path in ``owned_mtimes`` takes that time, any other new or changed one takes ``epoch``; a vendor directory
         keeps the vendor's time.
         """
-        found = {entry.path: entry for entry in self._walk("", 0)}
+        found = {entry.path: entry for entry in self._walk("", 0, in_lower=True)}
         _drop_ephemera(found, dbpath)
         groups = self._link_groups(found)
         entries = []
@@ -74,31 +76,33 @@ class Comparison:
             entries.append(Entry(path, entry.change, new, entry.old, groups.get(path)))
         return Delta(tuple(entries))
 
-    def _walk(self, directory: str, depth: int) -> Iterator[Entry]:
+    def _walk(self, directory: str, depth: int, *, in_lower: bool) -> Iterator[Entry]:
+        """``in_lower``: the vendor has a directory there too. Else looking would follow a link that was replaced."""
         if depth > _MAX_DEPTH:
             raise BuildError("directories are nested too deeply", where=show(directory), finding="too-deep")
         if not directory:
-            root = self._compare("", "/")
+            root = self._compare("", "/", in_lower=True)
             if root is not None:
                 yield root
         touched = set(_names(self._upper + directory))
         merged = set(_names(self._merged + directory))
-        lower = set(_names(self._lower + directory))
+        lower = set(_names(self._lower + directory)) if in_lower else set()
         for name in sorted(touched & merged):
             path = f"{directory}/{name}"
-            entry = self._compare(path, path)
+            entry = self._compare(path, path, in_lower=name in lower)
             if entry is not None:
                 yield entry
-            if stat.S_ISDIR(os.lstat(self._merged + path).st_mode):
-                yield from self._walk(path, depth + 1)
-            elif _is_directory(self._lower + path):
+            was_directory = name in lower and _is_directory(self._lower + path)
+            if _is_directory(self._merged + path):
+                yield from self._walk(path, depth + 1, in_lower=was_directory)
+            elif was_directory:
                 yield from self._removed_below(path, depth + 1)
         for name in sorted(lower - merged):
             yield from self._removed(f"{directory}/{name}", depth + 1)
 
-    def _compare(self, place: str, path: str) -> Optional[Entry]:
+    def _compare(self, place: str, path: str, *, in_lower: bool) -> Optional[Entry]:
         new = attributes(self._merged + place)
-        if not os.path.lexists(self._lower + place):
+        if not in_lower:
             return Entry(path, Change.ADDED, new, None)
         old = self._old(place)
         return None if new.same(old) else Entry(path, Change.CHANGED, new, old)
@@ -177,7 +181,7 @@ def _xattrs(path: str) -> Dict[str, bytes]:
         raise
     found = {}
     for name in sorted(names):
-        if name.startswith(_OVERLAY_XATTRS):
+        if name.startswith(_HIDDEN_XATTRS):
             continue
         value = os.getxattr(path, name, follow_symlinks=False)
         found[name] = _rootless(value) if name == _CAPABILITY else value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.digest import sha256_hex
-from respin.errors import BuildError, PolicyError
+from respin.errors import BuildError, PolicyError, UnsupportedError
 from respin.root import chroot
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.root.mounts import Scratch
@@ -83,8 +83,19 @@ def with_facts(
     return Delta(tuple(entries[path] for path in sorted(entries))), sources
 
 
-def make_plan(delta: Delta, sources: Mapping[str, str], upper: str, vendor_links: Callable[[str], int]) -> Plan:
-    """Sort the writes of ``delta``. ``vendor_links`` tells the link count that a path has in the vendor's root."""
+def make_plan(
+    delta: Delta,
+    sources: Mapping[str, str],
+    upper: str,
+    *,
+    vendor_links: Callable[[str], int],
+    has_acl: Callable[[str], bool],
+) -> Plan:
+    """Sort the writes of ``delta``.
+
+    ``vendor_links`` tells the link count that a path has in the vendor's root, ``has_acl`` whether it has an access
+    control list there.
+    """
     removals: List[Removal] = []
     targets: List[Target] = []
     groups: Dict[str, List[str]] = {}
@@ -93,6 +104,12 @@ def make_plan(delta: Delta, sources: Mapping[str, str], upper: str, vendor_links
             groups.setdefault(entry.link_group, []).append(entry.path)
     for entry in delta:
         in_place = _in_place(entry, vendor_links)
+        if entry.new is not None and entry.old is not None and has_acl(entry.path):
+            raise UnsupportedError(
+                f"{show(entry.path)} has an access control list and is changed; it would be lost",
+                remedy="leave that file of the Node alone",
+                finding="access-control-list",
+            )
         if entry.old is not None and not in_place:
             removals.append(Removal(entry.path, entry.old.kind))
         if entry.new is None or (entry.link_group is not None and entry.link_group != entry.path):

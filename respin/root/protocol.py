@@ -68,7 +68,9 @@ def pair() -> "tuple[Channel, socket.socket]":
 
 
 def describe_error(error: BaseException) -> Message:
-    """``error`` as a message. What is not a RespinError becomes a BuildError in one line, its traceback apart."""
+    """``error`` as a message, its traceback apart. What is not a RespinError becomes a BuildError in one line."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    detail = "\n".join(part for part in (getattr(error, "detail", ""), trace) if part)
     if isinstance(error, RespinError):
         return {
             "type": "error",
@@ -77,7 +79,7 @@ def describe_error(error: BaseException) -> Message:
             "where": error.where,
             "remedy": error.remedy,
             "finding": error.finding,
-            "detail": getattr(error, "detail", ""),
+            "detail": detail,
         }
     text = str(error).splitlines()[0] if str(error) else ""
     return {
@@ -87,7 +89,7 @@ def describe_error(error: BaseException) -> Message:
         "where": None,
         "remedy": None,
         "finding": "sandbox-failed",
-        "detail": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+        "detail": detail,
     }
 
 

@@ -74,6 +74,8 @@ def hide_host_configuration(empty_directory: str, switch: str) -> None:
     """Cover the host's /etc/rpm, and its name service switch: users are looked up in the Node's files only."""
     if os.path.isdir("/etc/rpm"):
         mount(empty_directory, "/etc/rpm", flags=syscalls.MS_BIND)
+    if os.path.isfile("/etc/rpmrc"):
+        mount("/dev/null", "/etc/rpmrc", flags=syscalls.MS_BIND)
     if os.path.isfile("/etc/nsswitch.conf"):
         mount(switch, "/etc/nsswitch.conf", flags=syscalls.MS_BIND)
 
@@ -86,7 +88,9 @@ def install(transaction: Transaction, root: str, uname: str, config: str, empty:
     """
     hide_host_configuration(empty, switch)
     chroot.furnish(root, uname)
-    os.environ["RPM_CONFIGDIR"] = config
+    # By way of the working directory: rpm takes no path with spaces.
+    os.chdir(config)
+    os.environ["RPM_CONFIGDIR"] = "/proc/self/cwd"
     rpm = _load_rpm()
     del os.environ["RPM_CONFIGDIR"]  # read once, on loading; scriptlets inherit the environment
     log = os.fdopen(os.memfd_create("respin-rpm-log"), "w+", encoding="utf-8", errors="backslashreplace")
@@ -133,7 +137,7 @@ def _load_rpm() -> Any:
         import rpm
     except ImportError as error:
         raise MissingToolError(
-            "the rpm bindings for this Python are missing",
+            f"the rpm bindings cannot be loaded: {error}",
             remedy="Debian: apt install python3-rpm; EL/Fedora: dnf install python3-rpm",
         ) from error
     return rpm

@@ -192,3 +192,51 @@ def descendants(pid: int) -> Iterator[int]:
         for child in (task / "children").read_text().split():
             yield int(child)
             yield from descendants(int(child))
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Builds RPMs signed with the world's good rpm key."""
+
+    world: KeyWorld
+    out: Path
+
+    def build(self, name: str, *, install: str = "", files: str = "", preamble: str = "", sections: str = "") -> Path:
+        """A signed noarch RPM; ``install`` is the %install script, ``files`` the %files list."""
+        work = self.out / f"build-{name}"
+        work.mkdir(parents=True)
+        spec = work / f"{name}.spec"
+        spec.write_text(
+            f"Name: {name}\nVersion: 1\nRelease: 1\nSummary: test\nLicense: Apache-2.0\nBuildArch: noarch\n{preamble}\n"
+            f"%description\ntest\n%install\nmkdir -p %{{buildroot}}\n{install}\n{sections}\n%files\n{files}\n"
+        )
+        settings = {
+            "_topdir": str(work), "_rpmdir": str(self.out), "_rpmfilename": "%{NAME}.rpm", "_dbpath": str(work / "db"),
+            "_buildhost": "build.test.example", "__os_install_post": "%{nil}", "_build_id_links": "none",
+            "_binaries_in_noarch_packages_terminate_build": "0", "_buildshell": "/bin/bash",
+        }  # fmt: skip
+        options = [part for key, value in settings.items() for part in ("--define", f"{key} {value}")]
+        self.world.run(["rpmbuild", "-bb", "--quiet", *options, str(spec)])
+        return self.world.sign_rpm(self.out / f"{name}.rpm")
+
+
+def unprivileged(argv: Sequence[str], *, uid: int, directory: Path, subordinate: bool = True) -> "list[str]":
+    """A command line that runs ``argv`` as a user who has an account, ids in /etc/subuid and a usual /dev/fuse.
+
+    All of that exists only in a mount namespace of the command's own.
+    """
+    directory.mkdir()
+    (directory / "passwd").write_text(Path("/etc/passwd").read_text() + f"respintest:x:{uid}:{uid}::/:/bin/sh\n")
+    (directory / "subuid").write_text("respintest:300000:65536\n" if subordinate else "")
+    script = f"""set -e
+mount --make-rprivate /
+mknod {directory}/fuse c 10 229
+chmod 0666 {directory}/fuse
+mount --bind {directory}/fuse /dev/fuse
+mount --bind {directory}/passwd /etc/passwd
+touch /etc/subuid /etc/subgid
+mount --bind {directory}/subuid /etc/subuid
+mount --bind {directory}/subuid /etc/subgid
+exec setpriv --reuid {uid} --regid {uid} --clear-groups --inh-caps=-all "$@"
+"""
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *argv]
