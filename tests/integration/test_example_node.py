@@ -1,0 +1,114 @@
+"""The example Node is what it says: a classic layout, as independent programs see it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.support.quickstart import ExampleNode, example_node
+
+__all__ = ["example_node"]
+
+FILES = {
+    "/EFI/BOOT/BOOTX64.EFI", "/EFI/BOOT/grub.cfg", "/LiveOS/squashfs.img", "/isolinux/boot.cat",
+    "/isolinux/efiboot.img", "/isolinux/initrd0.img", "/isolinux/isolinux.bin", "/isolinux/isolinux.cfg",
+    "/isolinux/version", "/isolinux/vmlinuz0",
+}  # fmt: skip
+
+
+def output_of(*command: object) -> str:
+    return subprocess.run(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def squashfs(example_node: ExampleNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("node") / "squashfs.img"
+    output_of("xorriso", "-osirrox", "on", "-indev", example_node.iso, "-extract", "/LiveOS/squashfs.img", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root_image(squashfs: Path) -> Iterator[Path]:
+    output_of("unsquashfs", "-quiet", "-no-progress", "-dest", squashfs.parent / "out", squashfs)
+    image = squashfs.parent / "out" / "LiveOS" / "ext3fs.img"
+    yield image
+    image.unlink()
+
+
+def test_the_iso_has_the_classic_files_label_and_boot_records(example_node: ExampleNode) -> None:
+    listed = set(output_of("isoinfo", "-R", "-f", "-i", example_node.iso).splitlines())
+    assert listed >= FILES
+    described = output_of("isoinfo", "-d", "-i", example_node.iso)
+    assert "Volume id: example-node-1.0\n" in described
+    assert "Joliet" in described
+    reported = output_of(
+        "xorriso", "-indev", example_node.iso, "-report_el_torito", "plain", "-report_system_area", "plain"
+    )
+    assert re.search(r"boot img :\s+1\s+BIOS", reported)
+    assert re.search(r"boot img :\s+2\s+UEFI", reported)
+    assert "MBR isohybrid" in reported
+    assert "GPT" in reported
+
+
+def test_every_boot_entry_names_the_volume(example_node: ExampleNode) -> None:
+    for menu, command in (("/isolinux/isolinux.cfg", "append"), ("/EFI/BOOT/grub.cfg", "linux ")):
+        text = output_of("isoinfo", "-R", "-i", example_node.iso, "-x", menu)
+        entries = [line for line in text.splitlines() if line.strip().startswith(command)]
+        assert len(entries) >= 2
+        assert all("root=live:CDLABEL=example-node-1.0 " in line for line in entries)
+        assert "not oVirt Node" in text or menu.endswith("grub.cfg")
+
+
+def test_the_media_check_passes(example_node: ExampleNode) -> None:
+    assert subprocess.run(["checkisomd5", str(example_node.iso)], capture_output=True, check=False).returncode == 0
+
+
+def test_the_vendor_signed_the_checksum(example_node: ExampleNode, tmp_path: Path) -> None:
+    base = example_node.keys["base"]
+    ring = tmp_path / "ring.gpg"
+    output_of("gpg", "--homedir", example_node.gnupg, "--batch", "--output", ring, "--export", base)
+    text = output_of("gpgv", "--keyring", ring, "--output", "-", example_node.checksum)
+    digest = output_of("sha256sum", example_node.iso).split()[0]
+    assert f"SHA256 (node.iso) = {digest}\n" in text
+    assert f"{example_node.iso.stat().st_size} bytes" in text
+
+
+def test_the_root_is_a_clean_ext2_in_a_gzip_squashfs(squashfs: Path, root_image: Path) -> None:
+    described = output_of("unsquashfs", "-stat", squashfs)
+    assert "Compression gzip" in described
+    assert "Block size 131072" in described
+    assert subprocess.run(["e2fsck", "-f", "-n", str(root_image)], capture_output=True, check=False).returncode == 0
+    described = output_of("dumpe2fs", "-h", root_image)
+    assert "example-node-1.0" in described
+    assert "has_journal" not in described
+
+
+def test_the_vendors_packages_own_installer_and_persistence(root_image: Path, tmp_path: Path) -> None:
+    database = tmp_path / "rpm"
+    output_of("debugfs", "-R", f"rdump /var/lib/rpm {tmp_path}", root_image)
+    owners = {
+        path: output_of("rpm", "--dbpath", database, "--query", "--file", path, "--queryformat", "%{NAME}")
+        for path in ("/usr/libexec/example-node/installer", "/usr/sbin/persist", "/etc/default/version")
+    }
+    assert list(owners.values()) == ["example-node-installer", "example-node-persistence", "example-node-release"]
+    signed = output_of(
+        "rpm", "--dbpath", database, "--query", "--all", "--queryformat", "%{NAME} %{RSAHEADER:pgpsig}\n"
+    )
+    assert len(signed.splitlines()) == 5
+    assert "(none)" not in signed
+
+
+def test_version_files_in_iso_and_root_agree(example_node: ExampleNode, root_image: Path) -> None:
+    on_iso = output_of("isoinfo", "-R", "-i", example_node.iso, "-x", "/isolinux/version")
+    assert on_iso == output_of("debugfs", "-R", "cat /etc/default/version", root_image)
+    assert re.search(r"^VERSION=\S+$", on_iso, re.MULTILINE)
+
+
+def test_it_leaves_no_mount_behind(example_node: ExampleNode) -> None:
+    assert "build/cache/work" not in Path("/proc/mounts").read_text()
