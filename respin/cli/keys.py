@@ -17,7 +17,7 @@ from respin.cli.common import Group, Session, json_option, trust_option
 from respin.formats.openpgp import Keyring, Verdict
 from respin.safepath import show
 from respin.trust import TIERS, Role, TrustedKey, TrustStore, add_key
-from respin.trust.keyfiles import collect
+from respin.trust.keyfiles import collect, read_key_file
 from respin.trust.rpmsig import RpmVerdict, verify_rpm_files
 from respin.trust.testkeys import generate_test_keys
 
@@ -80,7 +80,7 @@ def add(
     """
     added = add_key(
         trust,
-        file.read_bytes(),
+        read_key_file(file),
         Role(role),
         tier=tier or ("vendor" if role == Role.BASE.value else "community"),
         scope=scope or ("*",),

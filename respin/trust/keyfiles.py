@@ -22,13 +22,13 @@ def collect(paths: Iterable[Path]) -> Tuple[List[bytes], List[str]]:
     named = list(paths)
     for path in named:
         if not path.is_dir():
-            data = _read(path)
+            data = read_key_file(path)
             fingerprints(data, where=str(path))
             found.append(data)
             continue
         for file in _files(path):
             try:
-                data = _read(file)
+                data = read_key_file(file)
                 fingerprints(data, where=str(file))
             except RespinError as error:
                 notes.append(f"skipped {error}")
@@ -49,7 +49,8 @@ def _files(directory: Path) -> Iterator[Path]:
                 yield Path(parent) / name
 
 
-def _read(file: Path) -> bytes:
+def read_key_file(file: Path) -> bytes:
+    """The content of a key file, whatever it is; UsageError when it can't be read or is too large for one."""
     try:
         with file.open("rb") as stream:
             data = stream.read(LIMITS.key_file + 1)
