@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, Tuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from respin.byteview import FileView
@@ -292,7 +292,7 @@ def block_of(kind: str, length: int, rng: random.Random) -> bytes:
     options=st.sampled_from([(), ("-tailends",), ("-no-fragments",), ("-no-exports",), ("-noF", "-tailends")]),
     seed=st.integers(0, 1 << 32),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 def test_any_file_any_change(
     tmp_path_factory: pytest.TempPathFactory,
     kinds: List[str],

@@ -279,3 +279,16 @@ class TestExtents:
         ext = hostile.opened()
         with pytest.raises(MalformedError, match="twice"):
             ext.data_ranges(ext.stat("/a/sparse"))
+
+
+def test_a_file_allocated_beyond_its_end(tmp_path: Path) -> None:
+    """What is preallocated (fallocate --keep-size) is no content, but its map belongs to the inode."""
+    hostile = Hostile(tmp_path, "ext4")
+    before = hostile.ext.stat("/a/sparse")
+    hostile.inode("/a/sparse", "<I", 4, 5000)
+    ext = hostile.opened()
+    inode = ext.stat("/a/sparse")
+    assert inode.size == 5000
+    assert sum(piece.length for piece in ext.data_ranges(inode)) == 5000
+    assert ext.file_view(inode).read(0, 6) == b"data\0\0"
+    assert ext.mapping_ranges(inode) == hostile.ext.mapping_ranges(before)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from typing import Dict, Iterable, NamedTuple, Tuple
 
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 
+MOST_ENTRIES = 500_000
 _ENTRY = struct.Struct("<IHBB")
 
 
@@ -49,6 +50,8 @@ def parse_directory(
                         raise _bad(where, f"the name {name!r} belongs to inode {inode} of {inode_count}")
                     if not name or len(name) > 255 or b"/" in name or b"\0" in name or name in entries:
                         raise _bad(where, f"the name {name!r}")
+                    if len(entries) >= MOST_ENTRIES:
+                        raise UnsupportedError(f"the directory has more than {MOST_ENTRIES} names", where=where)
                     entries[name] = ExtEntry(name.decode("utf-8", "surrogateescape"), inode, file_type)
             at += length
         if at != end:

@@ -18,7 +18,8 @@ from respin.formats.ext.inodes import Inodes
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
 from respin.limits import LIMITS, MiB
 
-_CACHED_DIRECTORIES = 256
+_CACHED_DIRECTORIES = 64
+_CACHED_NAMES = 16_384  # larger directories are read again
 _MOST_LINKS = 40  # what the kernel follows
 _STEP = MiB
 
@@ -63,7 +64,8 @@ class ExtImage:
         entries = self._directories.get(inode.number)
         if entries is None:
             entries = self._scan(inode)
-            self._directories[inode.number] = entries
+            if len(entries) <= _CACHED_NAMES:
+                self._directories[inode.number] = entries
             if len(self._directories) > _CACHED_DIRECTORIES:
                 self._directories.popitem(last=False)
         return entries
@@ -131,15 +133,11 @@ class ExtImage:
 
         Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
         """
-        inode = self.stat(top)
-        seen: Set[int] = {ROOT, inode.number}
-        names = 0
+        # Names can outnumber inodes (hard links), but a directory's block belongs to it alone.
+        names_left = min(8 * self.superblock.inode_count + 65536, LIMITS.ext_inodes)
         blocks_left = self.superblock.block_count
-        yield top, inode
-        if not inode.is_directory:
-            return
-        prefix = "" if top == "/" else top.rstrip("/")
-        stack = [self._children(prefix, inode)]
+        seen: Set[int] = set()
+        stack = [iter([(top, self.stat(top).number)])]
         while stack:
             found = next(stack[-1], None)
             if found is None:
@@ -147,20 +145,21 @@ class ExtImage:
                 continue
             path, number = found
             inode = self.inode(number)
-            names += 1
-            if names > LIMITS.ext_inodes:
-                raise UnsupportedError("the tree has more names than the limit", where=self.view.name)
             yield path, inode
-            if inode.is_directory:
-                # Each block belongs to one directory, which bounds the whole walk by the size of the image.
-                blocks_left -= inode.size // self.superblock.block_size
-                if number in seen or len(stack) > LIMITS.ext_depth or blocks_left < 0:
-                    raise MalformedError(
-                        "the directories of the ext file system form a loop or are too deep",
-                        where=f"{self.view.name}:{path}",
-                    )
-                seen.add(number)
-                stack.append(self._children(path, inode))
+            if not inode.is_directory:
+                continue
+            blocks_left -= inode.size // self.superblock.block_size
+            if number in seen or len(stack) > LIMITS.ext_depth or blocks_left < 0:
+                raise MalformedError(
+                    "the directories of the ext file system form a loop or are too deep",
+                    where=f"{self.view.name}:{path}",
+                )
+            seen.add(number)
+            entries = self._scan(inode)
+            names_left -= len(entries)
+            if names_left < 0:
+                raise UnsupportedError("the tree has more names than the limit", where=self.view.name)
+            stack.append(_children(path.rstrip("/"), entries))
 
     def read(self, inode: ExtInode, limit: int = LIMITS.small_file) -> bytes:
         """The content of a regular file of at most ``limit`` bytes; UnsupportedError if it has more."""
@@ -194,12 +193,6 @@ class ExtImage:
         """Where superblocks, group descriptors, bitmaps and inode tables lie."""
         return self._inodes.groups.ranges()
 
-    def _children(self, path: str, inode: ExtInode) -> Iterator[Tuple[str, int]]:
-        entries = self._scan(inode)
-        for name in sorted(entries):
-            entry = entries[name]
-            yield f"{path}/{entry.name}", entry.inode
-
     def _scan(self, inode: ExtInode) -> Dict[bytes, ExtEntry]:
         where = f"{self.view.name}, directory inode {inode.number}"
         if not inode.is_directory:
@@ -229,3 +222,9 @@ class ExtImage:
                 piece = self.view.read(at, min(_STEP, offset + length - at))
                 for block in range(0, len(piece), size):
                     yield piece[block : block + size]
+
+
+def _children(prefix: str, entries: Mapping[bytes, ExtEntry]) -> Iterator[Tuple[str, int]]:
+    for name in sorted(entries):
+        entry = entries[name]
+        yield f"{prefix}/{entry.name}", entry.inode

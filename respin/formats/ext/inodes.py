@@ -136,10 +136,7 @@ class Inodes:
         blocks: List[int] = []
         fast = inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG
         if not inode.is_inline and not fast and (inode.is_file or inode.is_directory or inode.is_symlink):
-            block_map = BlockMap(self.view, self.superblock, inode)
-            for _run in block_map.runs():
-                pass
-            blocks += block_map.nodes
+            blocks += BlockMap(self.view, self.superblock, inode).nodes()
         if inode.xattr_block:
             blocks.append(inode.xattr_block)
         return [(block * size, size) for block in sorted(blocks)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Set, Tuple
 
 from respin.byteview import ByteView
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.inode import EXTENTS_FLAG, ExtInode
 from respin.formats.ext.superblock import ExtSuperblock
 
@@ -19,6 +19,8 @@ _EXTENT_MAGIC = 0xF30A
 _EXTENT_DEPTH = 5
 _UNWRITTEN = 0x8000
 _DIRECT = 12
+_MOST_RUNS = 4_000_000
+_MOST_NODES = 1 << 17  # of 256 pointers or more each: enough for 32 GiB in blocks of 1 KiB, 512 GiB in blocks of 4 KiB
 
 
 @dataclass(frozen=True)
@@ -31,32 +33,21 @@ class Run:
 
 
 class BlockMap:
-    """Reads the block map of one inode. ``nodes`` collects the numbers of the blocks that the map itself takes."""
+    """Reads the block map of one inode."""
 
     def __init__(self, view: ByteView, superblock: ExtSuperblock, inode: ExtInode) -> None:
         self._view = view
         self._superblock = superblock
         self._inode = inode
-        self._seen: Set[int] = set()
-        self._left = superblock.block_count
-        self.nodes: List[int] = []
+        self._nodes: Set[int] = set()
 
     def runs(self) -> Iterator[Run]:
         """The runs in file order, up to the file's size; what they leave out is a hole."""
         end = -(-self._inode.size // self._superblock.block_size)
-        raw = self._extents() if self._inode.flags & EXTENTS_FLAG else self._indirect(end)
         last: Optional[Run] = None
-        at = 0
-        for run in raw:
-            if run.logical < at:
-                raise self._bad("its extents overlap or are out of order")
-            at = run.logical + run.count
-            if run.physical is not None:
-                self._left -= run.count
-                if self._left < 0:
-                    raise self._bad("it has more blocks than the file system")
+        for run in self._checked_runs(end):
             if run.logical >= end:
-                continue
+                break  # allocated beyond the end of the file
             run = Run(run.logical, min(run.count, end - run.logical), run.physical)
             if last is not None:
                 if _continues(last, run):
@@ -66,6 +57,27 @@ class BlockMap:
             last = run
         if last is not None:
             yield last
+
+    def nodes(self) -> List[int]:
+        """The numbers of the blocks that the map itself takes, also for what is allocated beyond the file's end."""
+        for _run in self._checked_runs(1 << 32):
+            pass
+        return sorted(self._nodes)
+
+    def _checked_runs(self, end: int) -> Iterator[Run]:
+        self._nodes.clear()
+        at = blocks = 0
+        runs = self._extents() if self._inode.flags & EXTENTS_FLAG else self._indirect(end)
+        for count, run in enumerate(runs):
+            if run.logical < at:
+                raise self._bad("its extents overlap or are out of order")
+            at = run.logical + run.count
+            blocks += run.count if run.physical is not None else 0
+            if blocks > self._superblock.block_count:
+                raise self._bad("it has more blocks than the file system")
+            if count >= _MOST_RUNS:
+                raise UnsupportedError("a file is in more pieces than the limit", where=self._view.name)
+            yield run
 
     def _extents(self) -> Iterator[Run]:
         return self._extent_node(self._inode.block_area, None)
@@ -136,10 +148,11 @@ class BlockMap:
     def _node(self, block: int) -> bytes:
         if not 0 < block < self._superblock.block_count:
             raise self._bad(f"its block map lies at block {block}, outside the file system")
-        if block in self._seen:
+        if block in self._nodes:
             raise self._bad(f"its block map uses block {block} twice")
-        self._seen.add(block)
-        self.nodes.append(block)
+        self._nodes.add(block)
+        if len(self._nodes) > _MOST_NODES:
+            raise UnsupportedError("a file's block map is larger than the limit", where=self._view.name)
         return self._view.read(block * self._superblock.block_size, self._superblock.block_size)
 
     def _bad(self, what: str) -> MalformedError:

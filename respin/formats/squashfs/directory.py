@@ -6,19 +6,18 @@ Section 3.4 of the kernel's squashfs documentation; little-endian.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Iterator, List, Set, Tuple
+from typing import Iterator, List, NamedTuple, Set, Tuple
 
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.inode import Kind
 from respin.formats.squashfs.metadata import BytesCursor, Cursor
 
+MOST_ENTRIES = 500_000
 HEADER = struct.Struct("<III")
 _ENTRY = struct.Struct("<HhHH")
 
 
-@dataclass(frozen=True)
-class DirectoryEntry:
+class DirectoryEntry(NamedTuple):
     """One name in a directory; ``reference`` finds the inode in the inode table."""
 
     name: bytes
@@ -47,6 +46,8 @@ def read_directory(cursor: Cursor, size: int, where: str) -> List[DirectoryEntry
             size -= _ENTRY.size + length + 1
             if name in (b".", b"..") or b"/" in name or b"\0" in name or name in names:
                 raise _bad(where, f"the name {name!r}")
+            if len(names) >= MOST_ENTRIES:
+                raise UnsupportedError(f"the directory has more than {MOST_ENTRIES} names", where=where)
             names.add(name)
             entries.append(DirectoryEntry(name, block << 16 | offset, base + delta, Kind(kind)))
     if size:

@@ -208,34 +208,32 @@ class SquashfsImage:
         return self._entries
 
     def _walk(self) -> Iterator[Tuple[str, int, Inode]]:
-        seen: Set[int] = {self.superblock.root_inode}
-        names = 0
-        yield "/", self.superblock.root_inode, self.root
-        stack = [self._children("", self.root)]
+        # Names can outnumber inodes (hard links), but not without bound.
+        names_left = min(8 * self.superblock.inode_count + 65536, LIMITS.squashfs_inodes)
+        seen: Set[int] = set()
+        stack = [iter([("/", self.superblock.root_inode, Kind.DIRECTORY)])]
         while stack:
             found = next(stack[-1], None)
             if found is None:
                 stack.pop()
                 continue
-            names += 1
-            path, entry = found
-            inode = self.inode(entry.reference)
-            if inode.kind is not entry.kind:
+            path, reference, kind = found
+            inode = self.inode(reference)
+            if inode.kind is not kind:
                 raise MalformedError("a directory entry and its inode differ in type", where=f"{self.view.name}:{path}")
-            if names > LIMITS.squashfs_inodes:
+            yield path, reference, inode
+            if kind is not Kind.DIRECTORY:
+                continue
+            if reference in seen or len(stack) > _DEPTH:
+                raise MalformedError(
+                    "the squashfs's directories form a loop or are too deep", where=f"{self.view.name}:{path}"
+                )
+            seen.add(reference)
+            entries = self.scan(inode)
+            names_left -= len(entries)
+            if names_left < 0:
                 raise UnsupportedError("the squashfs's tree is larger than the limit", where=self.view.name)
-            yield path, entry.reference, inode
-            if inode.kind is Kind.DIRECTORY:
-                if entry.reference in seen or len(stack) > _DEPTH:
-                    raise MalformedError(
-                        "the squashfs's directories form a loop", where=f"{self.view.name}:{path}", finding="malformed"
-                    )
-                seen.add(entry.reference)
-                stack.append(self._children(path, inode))
-
-    def _children(self, path: str, inode: Inode) -> Iterator[Tuple[str, DirectoryEntry]]:
-        for entry in sorted(self.scan(inode), key=lambda entry: entry.name):
-            yield path + "/" + entry.name.decode("utf-8", "surrogateescape"), entry
+            stack.append(_children(path.rstrip("/"), entries))
 
     def _entry(self, path: str, reference: int, inode: Inode) -> SquashfsEntry:
         if inode.kind is not Kind.FILE:
@@ -272,3 +270,8 @@ class SquashfsImage:
     def _at(self, reference: int) -> str:
         offset, within = split_reference(reference)
         return f"{self.view.name}, byte {self.superblock.inode_table + offset}, byte {within} of the metadata block"
+
+
+def _children(prefix: str, entries: List[DirectoryEntry]) -> Iterator[Tuple[str, int, Kind]]:
+    for entry in sorted(entries):
+        yield f"{prefix}/{entry.name.decode('utf-8', 'surrogateescape')}", entry.reference, entry.kind
