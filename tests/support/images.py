@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import subprocess
+import time
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
@@ -195,7 +196,12 @@ def mounted(image: Path, mountpoint: Path) -> Iterator[Path]:
     try:
         yield mountpoint
     finally:
-        subprocess.run(["umount", mountpoint], check=True)
+        for _ in range(100):  # a loop device on a file in it lets go a moment after its own umount
+            if subprocess.run(["umount", mountpoint], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(f"{mountpoint} stays busy")
 
 
 def write_sparse(path: Path, content: bytes) -> Path:
