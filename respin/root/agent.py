@@ -1,4 +1,4 @@
-"""The agent: the process inside the namespaces that does the work. Run as ``python -I -m respin.root.agent``.
+"""The agent: the process inside the namespaces that does the work.
 
 It is started by :mod:`respin.root.sandbox` with a socket, the base ISO, a file for changed blocks and one sealed memory
 file for each package, and a clean environment. One process makes the namespaces and waits; its child is pid 1 in them.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from typing import Any, List
 
 from respin.root import mounts, protocol, syscalls
@@ -38,14 +37,17 @@ def main(arguments: List[str]) -> int:
         return 1
     except BaseException as error:  # the starter has to hear of anything
         return _fail(channel, error)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     pid = os.fork()
     if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         os._exit(_inside(channel))
 
     def stop(number: int, frame: Any) -> None:
         os.kill(pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     # The wait ends when the whole pid namespace is empty: then nothing of it is left.
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -91,7 +93,3 @@ def _fail(channel: protocol.Channel, error: BaseException) -> int:
     except protocol.ClosedError:
         pass
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,9 @@ from respin.errors import BuildError
 from respin.root import idmaps, protocol
 
 _STOP_SECONDS = 15
+# Isolated mode, so that no environment and no working directory decides what is imported, but from where this process
+# imports: also from a user's own site directory, which isolated mode leaves out.
+_START = "import sys; sys.path[:] = sys.argv[3:]; from respin.root.agent import main; sys.exit(main(sys.argv[1:3]))"
 
 
 class Sandbox:
@@ -26,7 +29,7 @@ class Sandbox:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "respin.root.agent", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), str(os.getpid()), *filter(None, sys.path)],
                 env={**process.CLEAN_ENVIRONMENT, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,

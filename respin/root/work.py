@@ -77,8 +77,10 @@ class _Installation:
             self._step("Checking the root image")
             view.set_phase("check")
             applier.check(plan)
-        except BuildError:
-            view.check()  # a damaged image shows as an input/output error: its own words are better
+        except protocol.ClosedError:
+            raise
+        except Exception:
+            view.check()  # a damaged image shows as an input/output error: what the view says is better
             raise
         report = view.report()
         self._channel.send(

@@ -18,7 +18,7 @@ import pytest
 
 from respin.root.probe import probe
 from tests.support.keys import KeyWorld
-from tests.support.roots import Installer, NodeImage, Packages, blocks, build_root, descendants, pack, unprivileged
+from tests.support.roots import Installer, NodeImage, Packages, blocks, descendants, shared_node, unprivileged
 
 CHECKOUT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -42,8 +42,7 @@ else:
 
 @pytest.fixture(scope="module")
 def node(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> NodeImage:
-    root = build_root(tmp_path_factory.mktemp("root") / "root", key_world)
-    return pack(tmp_path_factory.mktemp("node"), root)
+    return shared_node(key_world, tmp_path_factory)[1]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,9 @@ import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+
+import pytest
 
 from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob, PackageFile, install
@@ -79,7 +81,7 @@ def build_root(root: Path, world: KeyWorld) -> Path:
         (root / f"usr/share/vendor/deep/file{number}").write_text(f"{number}\n" * 50)
     (root / "usr/share/vendor/link").symlink_to("deep/file1")
     (root / "usr/share/vendor/hard1").write_text("hard\n")
-    (root / "usr/share/vendor/hard2").hardlink_to(root / "usr/share/vendor/hard1")
+    os.link(root / "usr/share/vendor/hard1", root / "usr/share/vendor/hard2")
     _modules(root)
     run("ldconfig", "-r", root)
     rpm = world.build_rpm(root.parent, "vendor-tool", files={"/usr/share/vendor/owned": "vendor's\n"})
@@ -121,6 +123,17 @@ def wrap(tmp: Path, squashfs: Path, ext: Path) -> NodeImage:
     iso.write_bytes(bytes(OFFSET) + squashfs.read_bytes() + bytes(4096))
     iso.chmod(0o644)
     return NodeImage(iso, squashfs, ext, squashfs.stat().st_size)
+
+
+_SHARED: Dict[Path, Tuple[Path, NodeImage]] = {}
+
+
+def shared_node(world: KeyWorld, factory: pytest.TempPathFactory) -> Tuple[Path, NodeImage]:
+    """The root as a directory and packed, built once in a test run."""
+    if world.path not in _SHARED:
+        root = build_root(factory.mktemp("root") / "root", world)
+        _SHARED[world.path] = (root, pack(factory.mktemp("node"), root))
+    return _SHARED[world.path]
 
 
 def memfd(path: Path) -> int:

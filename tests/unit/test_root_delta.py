@@ -167,7 +167,7 @@ def test_hard_links(tmp_path: Path) -> None:
     layers = Layers(tmp_path, {})
     layers.put("/b", "x")
     for top in (layers.upper, layers.merged):
-        (top / "a").hardlink_to(top / "b") if hasattr(Path, "hardlink_to") else os.link(top / "b", top / "a")
+        os.link(top / "b", top / "a")
     layers.put("/c", "x")
     assert {e.path: e.link_group for e in layers.delta()} == {"/a": "/a", "/b": "/a", "/c": None}
 
