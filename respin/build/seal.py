@@ -89,19 +89,20 @@ def seal(
 ) -> Sealed:
     """Write, sign, verify and publish the output."""
     node = plan.node
+    has_media_check = mediacheck.read(node.iso.view) is not None
     with progress.step("reading the protected sets"):
         protected = protected_digests(node.iso, node.root, node.profile)
 
     def compose(covered: str, image: str) -> bytes:
-        facts = statement.IsoFacts(covered, image, spliced.size, (f"/{STATEMENT}", f"/{SLOT}"))
+        facts = statement.IsoFacts(covered, image, spliced.size, (f"/{STATEMENT}", f"/{SLOT}"), has_media_check)
         return statement.compose(base, plan, delta, protected, toolchain, facts)
 
     draft = compose(statement.UNKNOWN_DIGEST, statement.UNKNOWN_DIGEST)
     layout = plan_splice(node.iso, {node.squashfs_path: spliced.size}, new_files(len(draft)))
     placed = layout.files
-    covered = MaskedDigest(masks(placed[f"/{STATEMENT}"], placed[f"/{SLOT}"]))
+    covered = MaskedDigest(masks(placed[f"/{STATEMENT}"], placed[f"/{SLOT}"], media_check=has_media_check))
     image = _RangeDigest(*placed[node.squashfs_path])
-    media = _media_hasher(plan, layout)
+    media = mediacheck.MediaCheckHasher(layout.volume_space_size) if has_media_check else None
     sinks = [covered.update, image.update]
     if media is not None:
         sinks.append(_UpTo(media, placed[f"/{STATEMENT}"][0]).update)
@@ -130,13 +131,6 @@ def _content(plan: InstallPlan, spliced: SplicedSquashfs, layout: SplicePlan) ->
     }
     content[plan.node.squashfs_path] = list(shift(spliced.segments, start))
     return content
-
-
-def _media_hasher(plan: InstallPlan, layout: SplicePlan) -> Optional[mediacheck.MediaCheckHasher]:
-    """A hasher for the new volume, if the vendor's ISO has a media check at all."""
-    if mediacheck.read(plan.node.iso.view) is None:
-        return None
-    return mediacheck.MediaCheckHasher(layout.volume_space_size)
 
 
 def _implant(fd: int, media: mediacheck.MediaCheckHasher, start: int) -> None:

@@ -52,7 +52,7 @@ def claim_from_checksum(path: Path, iso_name: str, trust: TrustStore, tmpdir: Pa
     """What the vendor's clearsigned CHECKSUM file says of ``iso_name``; only text that GnuPG vouches for is read."""
     text = read_small(path, LIMITS.checksum_file)
     signature, signed = trust.verify_clearsigned(Role.BASE, iso_name, text, where=str(path), tmpdir=tmpdir)
-    listed = checksumfile.parse(signed)
+    listed = checksumfile.parse(signed, where=str(path))
     if iso_name in listed:
         algorithm, digest = listed[iso_name]
         if algorithm == "sha256":

@@ -6,7 +6,8 @@ Three names in the root directory of the respun ISO, found through directory rec
 - ``/respin.sig``: a slot of fixed size for signatures over the statement. It lies where the media check doesn't look
   (isomd5sum skips the last 15 sectors of the volume), so signing later changes no other byte. It counts as zeros.
 
-The 512 bytes of the media check in the primary volume descriptor depend on the statement; they count as spaces.
+The 512 bytes of the media check in the primary volume descriptor, if there is one, depend on the statement; they count
+as spaces. Verification computes them anew, so they are covered all the same.
 Everything else counts as it is.
 """
 
@@ -36,18 +37,15 @@ class Mask:
     fill: bytes
 
 
-def masks(statement: Tuple[int, int], slot: Tuple[int, int]) -> Tuple[Mask, ...]:
-    """The masks of an ISO whose statement and slot lie at the given (offset, size), sorted."""
-    return tuple(
-        sorted(
-            (
-                Mask(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, b" "),
-                Mask(statement[0], statement[1], b"\0"),
-                Mask(slot[0], slot[1], b"\0"),
-            ),
-            key=lambda mask: mask.offset,
-        )
-    )
+def masks(statement: Tuple[int, int], slot: Tuple[int, int], *, media_check: bool) -> Tuple[Mask, ...]:
+    """The masks of an ISO whose statement and slot lie at the given (offset, size), sorted.
+
+    ``media_check`` says whether the ISO has one; otherwise the field's bytes count as they are.
+    """
+    found = [Mask(statement[0], statement[1], b"\0"), Mask(slot[0], slot[1], b"\0")]
+    if media_check:
+        found.append(Mask(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, b" "))
+    return tuple(sorted(found, key=lambda mask: mask.offset))
 
 
 class MaskedDigest:

@@ -25,6 +25,7 @@ from respin.strictjson import Fields
 BUILD_TYPE = "urn:respin:build:nested:1"
 BUILDER = "urn:respin:builder"
 UNKNOWN_DIGEST = "0" * 64
+MEDIA_CHECK = "media-check"
 MAX_CHANGES = 500_000
 
 
@@ -36,6 +37,7 @@ class IsoFacts:
     root_image_sha256: str
     root_image_size: int
     added: Tuple[str, ...]
+    media_check: bool
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Claims:
     """A statement's contents, as verification needs them."""
 
     subject_sha256: str
+    media_check: bool
     base_sha256: str
     base_name: str
     base_kind: str
@@ -151,7 +154,10 @@ def compose(
     subject = intoto.Resource(
         name=f"{node.iso.volume_id or 'iso'}",
         digest={"sha256": iso.covered_sha256},
-        annotations={"respin_zeroed": [f"/{STATEMENT}", f"/{SLOT}"], "respin_spaces": ["media-check"]},
+        annotations={
+            "respin_zeroed": [f"/{STATEMENT}", f"/{SLOT}"],
+            "respin_spaces": [MEDIA_CHECK] if iso.media_check else [],
+        },
     )
     return intoto.build([subject], intoto.SLSA_PROVENANCE, provenance.to_json()).raw
 
@@ -182,6 +188,7 @@ def parse(data: bytes, *, where: str) -> Claims:
     image_notes = Fields(image.annotations, where=where, place=image.name, finding="bad-statement")
     return Claims(
         subject_sha256=statement.subjects[0].sha256,
+        media_check=_media_check(statement.subjects[0], where),
         base_sha256=base.sha256,
         base_name=base.name,
         base_kind=str(base.annotations.get("respin_verified", "")),
@@ -202,6 +209,15 @@ def parse(data: bytes, *, where: str) -> Claims:
         },
         builder=provenance.run_details.builder_version,
     )
+
+
+def _media_check(subject: intoto.Resource, where: str) -> bool:
+    notes = Fields(subject.annotations, where=where, place="subject", finding="bad-statement")
+    zeroed, spaces = notes.texts("respin_zeroed", limit=2), notes.texts("respin_spaces", limit=1)
+    notes.done()
+    if zeroed != (f"/{STATEMENT}", f"/{SLOT}") or spaces not in ((), (MEDIA_CHECK,)):
+        raise notes.bad("names other bytes than the known ones as not covered")
+    return bool(spaces)
 
 
 def _named(resource: intoto.Resource) -> Mapping[str, Any]:

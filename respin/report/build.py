@@ -21,8 +21,8 @@ def render(result: BuildResult) -> Text:
         "What it cost",
         f"  root image: {reused} of {stored} compressed blocks reused as they are ({share:.1f} %),"
         f" {counters['root_blocks_recompressed']} compressed anew",
-        f"  blocks read to install and apply: {counters['root_blocks_read']} of {counters['root_blocks_total']}"
-        f" (and {counters['root_blocks_read_for_check']} more to check the file system)",
+        f"  blocks read to install and apply: {counters['root_blocks_read']} of {stored}"
+        f" ({counters['root_blocks_read_for_check']} to check the file system afterwards)",
         f"  ISO: {counters['bytes_copied']} of {counters['bytes_written']} bytes copied from the vendor's",
         f"  root: {counters['paths_added']} paths added, {counters['paths_changed']} changed",
     ]

@@ -12,6 +12,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import VerificationError
+from respin.formats import mediacheck
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -63,6 +64,8 @@ def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
     view = output.iso.view
     if plan.size != view.size:
         raise _differs(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
+    if (mediacheck.read(view) is None) != (mediacheck.read(base.iso.view) is None):
+        raise _differs(view, MEDIA_CHECK_OFFSET, "the media check was taken out, or put in where the vendor has none")
     free = sorted([*plan.files.values(), (MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)])
     content: Dict[str, Sequence[Segment]] = {path: [Zeros(length)] for path, (_, length) in plan.files.items()}
     position = compared = 0

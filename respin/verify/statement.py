@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
+from respin.byteview import chunks
 from respin.errors import MalformedError, VerificationError
 from respin.formats import dsse, mediacheck
 from respin.formats.iso9660.fields import BLOCK
@@ -13,7 +14,15 @@ from respin.formats.iso9660.image import IsoImage
 from respin.limits import LIMITS
 from respin.progress import Progress
 from respin.provenance import slot, statement
-from respin.provenance.layout import SLOT, SLOT_SIZE, STATEMENT, covered_digest, masks
+from respin.provenance.layout import (
+    MEDIA_CHECK_OFFSET,
+    MEDIA_CHECK_SIZE,
+    SLOT,
+    SLOT_SIZE,
+    STATEMENT,
+    covered_digest,
+    masks,
+)
 from respin.trust import Role, TrustedSignature, TrustStore
 
 # isomd5sum's SKIPSECTORS: the last sectors of the volume that no media check reads.
@@ -92,7 +101,7 @@ def verify_signature(
 
 def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) -> None:
     """Hold the ISO against the digest that the statement names; VerificationError when they differ."""
-    ranges = masks(extent(iso, STATEMENT), extent(iso, SLOT))
+    ranges = masks(extent(iso, STATEMENT), extent(iso, SLOT), media_check=claims.media_check)
     digest = covered_digest(iso.view, ranges, progress)
     if digest != claims.subject_sha256:
         raise VerificationError(
@@ -104,14 +113,19 @@ def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) 
         )
 
 
-def verify_media_check(iso: IsoImage, progress: Progress) -> str:
-    """Recompute the media check (it lies outside of the signed digest); returns what to say about it."""
-    if mediacheck.read(iso.view) is None:
+def verify_media_check(iso: IsoImage, claims: statement.Claims, progress: Progress) -> str:
+    """Compute the media check anew, which lies outside of the signed digest; returns what to say about it."""
+    if not claims.media_check:
         return "no media check implanted"
-    if not mediacheck.verify(iso.view, progress):
+    hasher = mediacheck.MediaCheckHasher(iso.volume_space_size)
+    with progress.step("computing the media check", iso.view.size) as step:
+        for piece in chunks(iso.view):
+            hasher.update(piece)
+            step.advance(len(piece))
+    if iso.view.read(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE) != hasher.field():
         raise VerificationError(
             "the media check implanted in the ISO does not match its content",
-            where=iso.view.name,
+            where=f"{iso.view.name}, byte {MEDIA_CHECK_OFFSET}",
             remedy="the file is damaged; a classic Node refuses to install or upgrade from it",
             finding="media-check",
         )

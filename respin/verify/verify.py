@@ -72,7 +72,7 @@ def verify_output(
     """Verify an opened output whose statement's signature was checked; used by ``build`` on what it is to publish."""
     links: List[Link] = [_signature_link(signature)]
     verify_subject(output.iso, claims, progress)
-    media = verify_media_check(output.iso, progress)
+    media = verify_media_check(output.iso, claims, progress)
     links.append(Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}"))
     _root_image(output, claims, progress)
     delta = Delta(claims.changes)

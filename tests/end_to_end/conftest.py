@@ -1,0 +1,69 @@
+"""The valid world of the end-to-end tests: the example Node, a good plugin, and a respin of both. Built once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from tests.support.forge import Forge
+from tests.support.keys import KeyWorld
+
+GOOD_FILES = {
+    "/usr/share/good/data": "good data\n" * 1000,
+    "/etc/good/good.conf": "# good\n",
+    "/usr/libexec/good/tool": "#!/bin/sh\necho good\n",
+}
+
+
+@dataclass(frozen=True)
+class Respun:
+    """A good respin: what went in, what came out, and the document that the build printed."""
+
+    plugin: Path
+    iso: Path
+    document: Dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def stock_iso() -> Path:
+    """The stock example Node, as the quickstart leaves it; RESPIN_EXAMPLE_NODE names one that is there already."""
+    named = os.environ.get("RESPIN_EXAMPLE_NODE")
+    if not named:
+        pytest.skip("no example Node")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def forge(key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory) -> Forge:
+    """Makes plugins for the stock example Node."""
+    return Forge(key_world, stock_iso, tmp_path_factory.mktemp("forge"))
+
+
+@pytest.fixture(scope="session")
+def good_plugin(forge: Forge) -> Path:
+    """A plugin that does nothing wrong: files, a user made in %pre, a scriptlet that looks around."""
+    return forge.plugin(
+        "good",
+        files=GOOD_FILES,
+        sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
+        effects='users = ["good"]\ngroups = ["good"]',
+    )
+
+
+@pytest.fixture(scope="session")
+def respun(forge: Forge, good_plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Respun:
+    """The good plugin on the stock Node."""
+    output = tmp_path_factory.mktemp("respun") / "respun.iso"
+    done = forge.build(output, good_plugin, json=True)
+    assert done.code == 0, done.err
+    return Respun(good_plugin, output, done.json)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
