@@ -18,7 +18,7 @@ from respin.verify.statement import is_respun, read_statement
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. ``node`` and ``provenance`` are None when there is nothing of the kind, with the reason beside."""
+    """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside."""
 
     iso: Mapping[str, Any]
     identity: Identity

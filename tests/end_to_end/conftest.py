@@ -12,6 +12,9 @@ import pytest
 
 from tests.support.forge import Forge
 from tests.support.keys import KeyWorld
+from tests.support.quickstart import ExampleNode, example_node
+
+__all__ = ["example_node"]
 
 GOOD_FILES = {
     "/usr/share/good/data": "good data\n" * 1000,
@@ -30,12 +33,13 @@ class Respun:
 
 
 @pytest.fixture(scope="session")
-def stock_iso() -> Path:
-    """The stock example Node, as the quickstart leaves it; RESPIN_EXAMPLE_NODE names one that is there already."""
+def stock_iso(request: pytest.FixtureRequest) -> Path:
+    """The stock example Node; RESPIN_EXAMPLE_NODE names one that is there already."""
     named = os.environ.get("RESPIN_EXAMPLE_NODE")
-    if not named:
-        pytest.skip("no example Node")
-    return Path(named)
+    if named:
+        return Path(named)
+    node: ExampleNode = request.getfixturevalue("example_node")
+    return node.iso
 
 
 @pytest.fixture(scope="session")
