@@ -18,7 +18,7 @@ MODULES = {
     "mfusepy": "Debian: apt install libfuse2; EL/Fedora: dnf install fuse-libs; pip install mfusepy",
     "pycdlib": "pip install pycdlib",
 }
-PROGRAMS = ("gpg",)
+PROGRAMS = ("gpg", "gpgconf", "rpm", "depmod")  # and those that respin.root.probe tries
 
 
 @dataclass(frozen=True)

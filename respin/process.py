@@ -25,6 +25,7 @@ PACKAGES: Mapping[str, "tuple[str, str]"] = {
     "e2fsck": ("e2fsprogs", "e2fsprogs"),
     "fuse2fs": ("fuse2fs", "fuse2fs"),
     "gpg": ("gnupg", "gnupg2"),
+    "gpgconf": ("gpgconf", "gnupg2"),
     "newuidmap": ("uidmap", "shadow-utils"),
     "newgidmap": ("uidmap", "shadow-utils"),
 }
