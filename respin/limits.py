@@ -43,6 +43,9 @@ class Limits:
     rpm_files: int = 500_000
     # what a provenance statement or a signature slot may be
     statement: int = 16 * MiB
+    # the first line of a restore map; the packed originals behind it are read in a stream
+    restore_map: int = 64 * MiB
+    evidence: int = 512 * MiB
 
 
 LIMITS = Limits()

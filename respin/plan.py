@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Tuple
+from pathlib import Path
+from typing import Dict, List, Mapping, Protocol, Sequence, Tuple, TypeVar
 
-from respin.bundle import VerifiedBundle
+from respin.bundle import Manifest
 from respin.errors import PolicyError
 from respin.formats.rpmfile import FileEntry, RpmHeader
+from respin.node import rpmdb
 from respin.node.image import NodeImage
-from respin.node.paths import real_parent
+from respin.node.paths import read_file, real_parent
 from respin.node.rpmdb import RpmDatabase
 from respin.safepath import show
-from respin.trust import VerifiedRpm
+from respin.trust import TrustedSignature
+
+
+class Package(Protocol):
+    """A package whose header somebody trusted signed: a whole RPM, or the evidence of one."""
+
+    @property
+    def header(self) -> RpmHeader: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def signer(self) -> TrustedSignature: ...
+
+
+class Bundle(Protocol):
+    """A bundle whose manifest somebody trusted signed: a whole one, or the evidence of one."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def signer(self) -> TrustedSignature: ...
+
+    @property
+    def rpms(self) -> Sequence[Package]: ...
 
 
 @dataclass(frozen=True)
@@ -22,7 +56,7 @@ class PlannedFile:
     path: str
     entry: FileEntry
     nevra: str
-    bundle: VerifiedBundle
+    bundle: Bundle
 
 
 @dataclass(frozen=True)
@@ -30,7 +64,7 @@ class InstallPlan:
     """What is to be installed. ``files`` by real path; a directory that several packages share appears once."""
 
     node: NodeImage
-    bundles: Tuple[VerifiedBundle, ...]
+    bundles: Tuple[Bundle, ...]
     files: Mapping[str, PlannedFile]
     database: RpmDatabase
     vendor_packages: Tuple[RpmHeader, ...]
@@ -38,7 +72,7 @@ class InstallPlan:
     architecture: str
 
     @property
-    def rpms(self) -> Tuple[VerifiedRpm, ...]:
+    def rpms(self) -> Tuple[Package, ...]:
         """All RPMs, in the order of the bundles on the command line and of the manifest."""
         return tuple(rpm for bundle in self.bundles for rpm in bundle.rpms)
 
@@ -53,30 +87,35 @@ class InstallPlan:
 
 
 def make_plan(
-    node: NodeImage,
-    bundles: Tuple[VerifiedBundle, ...],
-    database: RpmDatabase,
-    vendor_packages: Tuple[RpmHeader, ...],
-    epoch: int,
-    architecture: str,
+    node: NodeImage, bundles: Tuple[Bundle, ...], epoch: int, architecture: str, scratch: Path
 ) -> InstallPlan:
-    """Work out where every file lands. Raises PolicyError when two plugins want the same path."""
+    """Work out where every file lands. ``scratch`` is a private directory.
+
+    Raises PolicyError when two plugins want the same path, UnsupportedError when the RPM database cannot be used.
+    """
     names = [bundle.manifest.name for bundle in bundles]
     for name in names:
         if names.count(name) > 1:
             raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
+    database = rpmdb.locate(node.root)
+    where = f"{node.root.view.name}:{database.file}"
+    blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
+    vendor_packages = tuple(rpmdb.package(blob, where) for blob in blobs.values())
     files: Dict[str, PlannedFile] = {}
     for bundle in bundles:
         for rpm in bundle.rpms:
             for entry in rpm.header.files:
                 planned = PlannedFile(real_parent(node.root, entry.path), entry, rpm.header.nevra, bundle)
                 _add(files, planned)
-    return InstallPlan(node, _ordered(bundles), files, database, vendor_packages, epoch, architecture)
+    return InstallPlan(node, ordered(bundles), files, database, vendor_packages, epoch, architecture)
 
 
-def _ordered(bundles: Tuple[VerifiedBundle, ...]) -> Tuple[VerifiedBundle, ...]:
+B = TypeVar("B", bound=Bundle)
+
+
+def ordered(bundles: Sequence[B]) -> Tuple[B, ...]:
     """The bundles in the order given, each behind those it names in ``after``. Raises PolicyError on a circle."""
-    ordered: List[VerifiedBundle] = []
+    done: List[B] = []
     waiting = list(bundles)
     while waiting:
         names = {bundle.manifest.name for bundle in waiting}
@@ -86,8 +125,8 @@ def _ordered(bundles: Tuple[VerifiedBundle, ...]) -> Tuple[VerifiedBundle, ...]:
                 f"the plugins {', '.join(sorted(names))} each want to be installed after another", finding="conflict"
             )
         waiting.remove(ready)
-        ordered.append(ready)
-    return tuple(ordered)
+        done.append(ready)
+    return tuple(done)
 
 
 def _add(files: Dict[str, PlannedFile], planned: PlannedFile) -> None:

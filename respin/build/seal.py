@@ -6,14 +6,15 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Tuple
 
+from respin.build.layout import Laid, LayoutJob, lay_out
 from respin.build.writer import write_output
+from respin.bundle import VerifiedBundle
 from respin.byteview import FileView, chunks
 from respin.digest import sha256_view
 from respin.errors import RespinError
 from respin.formats import mediacheck
-from respin.formats.iso9660.plan import SplicePlan, plan_splice
 from respin.formats.openpgp import Signer
 from respin.formats.squashfs.splice import SplicedSquashfs
 from respin.node.base import VerifiedBase
@@ -22,16 +23,27 @@ from respin.node.profile import built_in
 from respin.node.protected import protected_digests
 from respin.plan import InstallPlan
 from respin.progress import Progress
-from respin.provenance import sidecar, slot, statement
-from respin.provenance.layout import MEDIA_CHECK_OFFSET, SLOT, STATEMENT, MaskedDigest, masks
+from respin.provenance import evidence, sidecar, slot, statement
+from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, masks
 from respin.root.delta import Delta
-from respin.segments import Segment, Zeros, shift
 from respin.trust import TrustedSignature, TrustStore
-from respin.verify.against_base import new_files
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, verify_signature
-from respin.verify.verify import verify_output
+from respin.verify.verify import Stock, verify_output
 from respin.workspace import Output, write_file
+
+
+@dataclass(frozen=True)
+class SealJob:
+    """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image."""
+
+    base: VerifiedBase
+    plan: InstallPlan
+    bundles: Tuple[VerifiedBundle, ...]
+    shipped: Delta
+    spliced: SplicedSquashfs
+    toolchain: Mapping[str, str]
+    restorable: bool
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Sealed:
     sha256: str
     size: int
     bytes_copied: int
+    restore_size: int
     sidecars: Tuple[Path, ...]
     report: Report
 
@@ -76,68 +89,69 @@ class _UpTo:
 
 
 def seal(
-    base: VerifiedBase,
-    plan: InstallPlan,
-    delta: Delta,
-    spliced: SplicedSquashfs,
-    toolchain: Mapping[str, str],
-    output: Output,
-    signer: Optional[Signer],
-    trust: TrustStore,
-    tmpdir: Path,
-    progress: Progress,
+    job: SealJob, output: Output, signer: Optional[Signer], trust: TrustStore, tmpdir: Path, progress: Progress
 ) -> Sealed:
     """Write, sign, verify and publish the output."""
-    node = plan.node
+    node, base = job.plan.node, job.base
     has_media_check = mediacheck.read(node.iso.view) is not None
     with progress.step("reading the protected sets"):
         protected = protected_digests(node.iso, node.root, node.profile)
+    proofs = evidence.pack(base.claim.checksum_text, _in_plan_order(job))
 
     def compose(covered: str, image: str) -> bytes:
-        facts = statement.IsoFacts(covered, image, spliced.size, (f"/{STATEMENT}", f"/{SLOT}"), has_media_check)
-        return statement.compose(base, plan, delta, protected, toolchain, facts)
+        facts = statement.IsoFacts(covered, image, job.spliced.size, job.restorable, has_media_check)
+        return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
     draft = compose(statement.UNKNOWN_DIGEST, statement.UNKNOWN_DIGEST)
-    layout = plan_splice(node.iso, {node.squashfs_path: spliced.size}, new_files(len(draft)))
-    placed = layout.files
-    covered = MaskedDigest(masks(placed[f"/{STATEMENT}"], placed[f"/{SLOT}"], media_check=has_media_check))
-    image = _RangeDigest(*placed[node.squashfs_path])
-    media = mediacheck.MediaCheckHasher(layout.volume_space_size) if has_media_check else None
-    sinks = [covered.update, image.update]
-    if media is not None:
-        sinks.append(_UpTo(media, placed[f"/{STATEMENT}"][0]).update)
-    copied = write_output(
-        base, layout.segments(_content(plan, spliced, layout)), layout.size, output.fd, sinks, progress
-    )
-    final = compose(covered.hexdigest(), image.hexdigest())
-    if len(final) != len(draft):
-        raise RespinError("the statement changed its size while it was completed")
-    _put(output.fd, placed[f"/{STATEMENT}"][0], final)
-    if media is not None:
-        _implant(output.fd, media, placed[f"/{STATEMENT}"][0])
+    with progress.step("laying out the new ISO"):
+        laid = lay_out(LayoutJob(base, node, job.spliced, proofs, len(draft), has_media_check, job.restorable))
+    placed = laid.plan.files
+    final, copied = _write(job, laid, compose, output, has_media_check, progress)
     if signer is not None:
         with progress.step("signing the statement"):
             _put(output.fd, placed[f"/{SLOT}"][0], slot.encode(sidecar.sign(final, signer)))
     report = _verify(base, output, final, signer, trust, tmpdir, progress)
+    size = laid.plan.size
     sha256 = sha256_view(FileView(output.fd, str(output.target)), progress, "hashing the finished ISO")
-    sidecars = _publish(output, final, sha256, layout.size, signer)
-    return Sealed(sha256, layout.size, copied, sidecars, report)
+    sidecars = _publish(output, final, sha256, size, signer)
+    restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
+    return Sealed(sha256, size, copied, restore_size, sidecars, report)
 
 
-def _content(plan: InstallPlan, spliced: SplicedSquashfs, layout: SplicePlan) -> Mapping[str, Sequence[Segment]]:
-    start = plan.node.iso.file_view(plan.node.squashfs_path).offset
-    content: Dict[str, Sequence[Segment]] = {
-        path: [Zeros(size)] for path, (_, size) in layout.files.items() if path != plan.node.squashfs_path
-    }
-    content[plan.node.squashfs_path] = list(shift(spliced.segments, start))
-    return content
+def _in_plan_order(job: SealJob) -> List[VerifiedBundle]:
+    by_name = {bundle.manifest.name: bundle for bundle in job.bundles}
+    return [by_name[bundle.manifest.name] for bundle in job.plan.bundles]
 
 
-def _implant(fd: int, media: mediacheck.MediaCheckHasher, start: int) -> None:
-    view = FileView(fd, "the new ISO")
-    for piece in chunks(view, start):
-        media.update(piece)
-    _put(fd, MEDIA_CHECK_OFFSET, media.field())
+def _write(
+    job: SealJob,
+    laid: Laid,
+    compose: "statement.Composer",
+    output: Output,
+    has_media_check: bool,
+    progress: Progress,
+) -> Tuple[bytes, int]:
+    """Write the ISO in one pass, then its statement and media check; returns the statement and the bytes copied."""
+    placed = laid.plan.files
+    where = placed[f"/{STATEMENT}"]
+    covered = MaskedDigest(masks(where, placed[f"/{SLOT}"], media_check=has_media_check))
+    image = _RangeDigest(*placed[job.plan.node.squashfs_path])
+    media = mediacheck.MediaCheckHasher(laid.plan.volume_space_size) if has_media_check else None
+    sinks = [covered.update, image.update]
+    if media is not None:
+        sinks.append(_UpTo(media, where[0]).update)
+    segments = laid.plan.segments(laid.content)
+    copied = write_output(job.base, segments, laid.plan.size, output.fd, sinks, progress)
+    final = compose(covered.hexdigest(), image.hexdigest())
+    if len(final) != where[1]:
+        raise RespinError("the statement changed its size while it was completed")
+    _put(output.fd, where[0], final)
+    if media is not None:
+        view = FileView(output.fd, str(output.target))
+        for piece in chunks(view, where[0]):
+            media.update(piece)
+        _put(output.fd, MEDIA_CHECK_OFFSET, media.field())
+    return final, copied
 
 
 def _put(fd: int, offset: int, data: bytes) -> None:
@@ -165,7 +179,7 @@ def _verify(
     if signer is not None:
         signature = verify_signature(opened.iso, raw, envelope, trust, tmpdir)
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
-    return verify_output(opened, claims, signature, base, built_in(), progress, base.claim)
+    return verify_output(opened, claims, signature, Stock(base.view(), base.claim), trust, tmpdir, progress)
 
 
 def _publish(output: Output, final: bytes, sha256: str, size: int, signer: Optional[Signer]) -> Tuple[Path, ...]:

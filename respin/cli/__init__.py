@@ -27,9 +27,17 @@ def cli() -> None:
 
 
 def _register() -> None:
-    from respin.cli import build, bundle, doctor, inspect, keys, verify
+    from respin.cli import build, bundle, doctor, inspect, keys, restore, verify
 
-    for command in (build.build, verify.verify, inspect.inspect, bundle.bundle, keys.keys, doctor.doctor):
+    for command in (
+        build.build,
+        verify.verify,
+        inspect.inspect,
+        restore.restore,
+        bundle.bundle,
+        keys.keys,
+        doctor.doctor,
+    ):
         cli.add_command(command)
 
 

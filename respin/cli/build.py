@@ -7,8 +7,8 @@ from typing import Optional, Tuple
 
 import click
 
-from respin.build.build import BuildRequest
 from respin.build.build import build as run_build
+from respin.build.prepare import BuildRequest
 from respin.cli.common import Command, Session, force_option, json_option, trust_option
 from respin.errors import UsageError
 from respin.report.build import render
@@ -39,6 +39,10 @@ from respin.report.build import render
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT.iso", help="The ISO to write."
 )
+@click.option("--no-restore", is_flag=True, help="Leave the restore map out: smaller, but the stock Node isn't in it.")
+@click.option(
+    "--remove", multiple=True, metavar="NAME", help="Leave out a plugin that the (respun) base holds; repeatable."
+)
 @force_option
 @json_option
 @click.pass_obj
@@ -53,6 +57,8 @@ def build(
     gnupg_home: Optional[Path],
     unsigned: bool,
     output: Path,
+    no_restore: bool,
+    remove: Tuple[str, ...],
     force: bool,
     json_output: bool,
 ) -> None:
@@ -60,6 +66,9 @@ def build(
 
     Everything is verified before anything runs, the RPMs are installed without dependency resolution in a sandbox
     without network, and the output appears only when it has been verified against the vendor's ISO.
+
+    The base may also be a respun ISO: the vendor's is restored from it first, and every plugin that it holds has to be
+    given again, replaced, or left out with --remove.
 
     \b
     Example:
@@ -82,6 +91,8 @@ def build(
             gnupg_home=gnupg_home,
             tmpdir=session.tmpdir,
             force=force,
+            restorable=not no_restore,
+            remove=frozenset(remove),
         ),
         progress=console,
     )

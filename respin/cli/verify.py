@@ -36,12 +36,13 @@ def verify(
 ) -> None:
     """Is this a vendor's Node plus exactly the declared plugins, and who says so?
 
-    With --base every byte outside the declared changes is compared with the vendor's ISO. Without it the signature and
-    all digests that the statement names are checked, and the verdict says that the stock check was not done.
+    Every byte outside the declared changes is compared with the vendor's ISO: the one given with --base, or the one
+    that the restore map in the ISO brings back. Every change is judged by the signatures of the plugins. Without a
+    restore map and without --base the verdict says that the stock check was not done.
 
     \b
     Example:
-      respin verify out.iso --trust trust --base node.iso --base-checksum node.iso.CHECKSUM
+      respin verify out.iso --trust trust
     """
     if base_checksum is not None and base is None:
         raise UsageError("--base-checksum speaks of the vendor's ISO", remedy="give it with --base NODE.iso")

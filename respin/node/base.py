@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
-from respin.byteview import FileView
-from respin.digest import sha256_view
+from respin.byteview import FileView, chunks
 from respin.errors import UsageError, VerificationError
 from respin.formats import checksumfile
 from respin.limits import LIMITS
 from respin.progress import SILENT, Progress
 from respin.trust import Role, TrustedSignature, TrustStore
 
+PIECE = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,12 +38,16 @@ class BaseClaim:
 
 @dataclass(frozen=True)
 class VerifiedBase:
-    """A base ISO whose bytes are what the claim says; made by :func:`verify_base` only."""
+    """A base ISO whose bytes are what the claim says; made by :func:`verify_base` only.
+
+    ``checks`` are the CRC-32 of its pieces of :data:`PIECE` bytes.
+    """
 
     fd: int
     path: Path
     size: int
     claim: BaseClaim
+    checks: Tuple[int, ...]
 
     def view(self) -> FileView:
         """The ISO's bytes."""
@@ -50,19 +56,23 @@ class VerifiedBase:
 
 def claim_from_checksum(path: Path, iso_name: str, trust: TrustStore, tmpdir: Path) -> BaseClaim:
     """What the vendor's clearsigned CHECKSUM file says of ``iso_name``; only text that GnuPG vouches for is read."""
-    text = read_small(path, LIMITS.checksum_file)
-    signature, signed = trust.verify_clearsigned(Role.BASE, iso_name, text, where=str(path), tmpdir=tmpdir)
-    listed = checksumfile.parse(signed, where=str(path))
+    return claim_from_text(read_small(path, LIMITS.checksum_file), iso_name, trust, tmpdir, str(path))
+
+
+def claim_from_text(text: bytes, iso_name: str, trust: TrustStore, tmpdir: Path, where: str) -> BaseClaim:
+    """The same for a CHECKSUM text at hand; ``where`` names it in messages."""
+    signature, signed = trust.verify_clearsigned(Role.BASE, iso_name, text, where=where, tmpdir=tmpdir)
+    listed = checksumfile.parse(signed, where=where)
     if iso_name in listed:
         algorithm, digest = listed[iso_name]
         if algorithm == "sha256":
             return BaseClaim(digest, iso_name, signature, text)
         raise VerificationError(
-            f"the vendor's CHECKSUM gives {iso_name} only by {algorithm}", where=str(path), finding="weak-digest"
+            f"the vendor's CHECKSUM gives {iso_name} only by {algorithm}", where=where, finding="weak-digest"
         )
     raise VerificationError(
         f"the vendor's CHECKSUM does not name {iso_name}",
-        where=str(path),
+        where=where,
         remedy=f"it names {', '.join(sorted(listed)) or 'nothing'}; keep the vendor's file name",
         finding="not-listed",
     )
@@ -78,7 +88,14 @@ def claim_pinned(sha256: str, iso_name: str) -> BaseClaim:
 def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILENT) -> VerifiedBase:
     """Hash the open file and compare; VerificationError when it is not the ISO that the claim speaks of."""
     view = FileView(fd, str(path))
-    digest = sha256_view(view, progress, f"verifying {path.name}")
+    sha256 = hashlib.sha256()
+    checks = []
+    with progress.step(f"verifying {path.name}", view.size) as step:
+        for piece in chunks(view, step=PIECE):
+            sha256.update(piece)
+            checks.append(zlib.crc32(piece))
+            step.advance(len(piece))
+    digest = sha256.hexdigest()
     if digest != claim.sha256:
         says = "the vendor's signed CHECKSUM" if claim.signature else "--base-sha256"
         raise VerificationError(
@@ -87,7 +104,7 @@ def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILE
             remedy="the file is damaged, or not the release that the checksum speaks of; fetch it again",
             finding="base-digest",
         )
-    return VerifiedBase(fd, path, view.size, claim)
+    return VerifiedBase(fd, path, view.size, claim, tuple(checks))
 
 
 def open_input(path: Path) -> int:

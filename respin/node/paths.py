@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import stat
-from typing import List
+from typing import List, Optional
 
 from respin.errors import MalformedError
 from respin.formats.ext.image import ExtImage
+from respin.limits import LIMITS
 from respin.safepath import show
 
 MAX_LINKS = 40
@@ -47,3 +48,9 @@ def real_parent(root: ExtImage, path: str) -> str:
     directory, _, name = path.rstrip("/").rpartition("/")
     parent = real_path(root, directory or "/")
     return f"/{name}" if parent == "/" else f"{parent}/{name}"
+
+
+def read_file(root: ExtImage, path: str) -> Optional[bytes]:
+    """The content of a regular file of the root, or None when there is none at ``path``."""
+    inode = root.lookup(path)
+    return None if inode is None or not inode.is_file else root.read(inode, LIMITS.ext_directory)

@@ -11,8 +11,8 @@ from respin.errors import UnsupportedError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.rpmfile import FileEntry
+from respin.node.paths import read_file
 from respin.plan import InstallPlan, PlannedFile
-from respin.policy.derived import read
 from respin.policy.findings import Finding
 
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
@@ -20,7 +20,7 @@ _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
 
 def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
     """A finding for every file of a plugin that is missing from ``after`` or differs from its RPM's header."""
-    users, groups = _ids(read(after, "/etc/passwd")), _ids(read(after, "/etc/group"))
+    users, groups = _ids(read_file(after, "/etc/passwd")), _ids(read_file(after, "/etc/group"))
     for path in sorted(plan.files):
         planned = plan.files[path]
         if planned.entry.is_ghost:

@@ -7,12 +7,12 @@ said it did.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, Mapping, Optional, Set
+from typing import Iterator, Mapping, Set
 
 from respin.formats import ldcache
 from respin.formats.ext.image import ExtImage
-from respin.limits import LIMITS
 from respin.node import rpmdb
+from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
@@ -30,8 +30,8 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
     for path in sorted(changed & set(USER_DATABASE)):
         yield from userdb.judge(
             path,
-            read(before, path.rstrip("-")) or b"",
-            read(after, path) or b"",
+            read_file(before, path.rstrip("-")) or b"",
+            read_file(after, path) or b"",
             users=plan.declared("users"),
             groups=plan.declared("groups"),
         )
@@ -39,19 +39,13 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
         yield from _linker_cache(before, after)
     for path in sorted(changed):
         if path.rpartition("/")[2] == "modules.dep" and path.rpartition("/")[2] in DEPMOD_FILES:
-            yield from _modules_dep(path, plan, read(before, path) or b"", read(after, path) or b"")
-
-
-def read(root: ExtImage, path: str) -> Optional[bytes]:
-    """The content of a file of the root, or None when there is none."""
-    inode = root.lookup(path)
-    return None if inode is None else root.read(inode, LIMITS.ext_directory)
+            yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
 
 
 def _rpm_database(plan: InstallPlan, before: ExtImage, after: ExtImage, scratch: Path) -> Iterator[Finding]:
     file = plan.database.file
-    old = rpmdb.read_headers(read(before, file) or b"", scratch, f"{before.view.name}:{file}")
-    new = rpmdb.read_headers(read(after, file) or b"", scratch, f"{after.view.name}:{file}")
+    old = rpmdb.read_headers(read_file(before, file) or b"", scratch, f"{before.view.name}:{file}")
+    new = rpmdb.read_headers(read_file(after, file) or b"", scratch, f"{after.view.name}:{file}")
     for number, blob in old.items():
         if new.get(number) != blob:
             yield Finding("rpm-database", file, f"the vendor's package record number {number} was changed or removed")
@@ -64,7 +58,7 @@ def _rpm_database(plan: InstallPlan, before: ExtImage, after: ExtImage, scratch:
 
 
 def _linker_cache(before: ExtImage, after: ExtImage) -> Iterator[Finding]:
-    old_data, new_data = read(before, LINKER_CACHE), read(after, LINKER_CACHE)
+    old_data, new_data = read_file(before, LINKER_CACHE), read_file(after, LINKER_CACHE)
     if old_data is None or new_data is None:
         return
     old, new = (ldcache.parse(data, LINKER_CACHE) for data in (old_data, new_data))

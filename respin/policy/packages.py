@@ -12,12 +12,11 @@ import re
 from fnmatch import fnmatchcase
 from typing import Dict, Iterator, List, Mapping, Tuple
 
-from respin.bundle import VerifiedBundle
 from respin.bundle.fit import compare_versions, mismatches
 from respin.errors import UnsupportedError
 from respin.formats.rpmfile import Dependency, RpmHeader
 from respin.formats.rpmfile.model import EQUAL, GREATER, LESS
-from respin.plan import InstallPlan
+from respin.plan import Bundle, InstallPlan
 from respin.policy.findings import Finding
 
 # kernel(symbol) and ksym(symbol) of kmod packages, libfoo.so.1()(64bit) of everything that is linked.
@@ -76,7 +75,7 @@ def unmet(plan: InstallPlan) -> Iterator[Tuple[str, Dependency]]:
                     yield rpm.header.nevra, requirement
 
 
-def _target(plan: InstallPlan, bundle: VerifiedBundle) -> Iterator[Finding]:
+def _target(plan: InstallPlan, bundle: Bundle) -> Iterator[Finding]:
     version = plan.node.identity.version
     for finding, sentence in mismatches(
         bundle.manifest.target,
@@ -89,7 +88,7 @@ def _target(plan: InstallPlan, bundle: VerifiedBundle) -> Iterator[Finding]:
         yield Finding(finding, bundle.manifest.name, sentence, "get the plugin that is made for this Node")
 
 
-def _require_supported(bundle: VerifiedBundle) -> None:
+def _require_supported(bundle: Bundle) -> None:
     for effect in _NOT_YET:
         if getattr(bundle.manifest.effects, effect):
             raise UnsupportedError(

@@ -8,26 +8,25 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from respin import __version__, strictjson
-from respin.node.base import VerifiedBase
+from respin.node.base import BaseClaim
 from respin.plan import InstallPlan
 from respin.root.delta import Delta
 
 SCHEMA = "respin.facts/1"
 
 
-def facts(base: VerifiedBase, plan: InstallPlan, delta: Delta) -> bytes:
-    """The facts file's bytes."""
-    signature = base.claim.signature
+def facts(claim: BaseClaim, plan: InstallPlan, delta: Delta) -> bytes:
+    """The facts file's bytes; ``delta`` is what the plugins changed, without this file."""
     document: Dict[str, Any] = {
         "schema": SCHEMA,
         "notice": "unsigned facts; the proof is the signed statement on the ISO (respin verify)",
         "respin": __version__,
         "base": {
-            "name": base.claim.name,
+            "name": claim.name,
             "product": plan.node.identity.product,
-            "sha256": base.claim.sha256,
-            "verified": base.claim.kind,
-            **({"signer": signature.key.public.fingerprint} if signature else {}),
+            "sha256": claim.sha256,
+            "verified": claim.kind,
+            **({"signer": claim.signature.key.public.fingerprint} if claim.signature else {}),
         },
         "plugins": [
             {

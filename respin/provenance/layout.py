@@ -1,8 +1,10 @@
 """Where the provenance lies on the ISO, and which bytes its digest covers.
 
-Three names in the root directory of the respun ISO, found through directory records that the digest covers:
+Names in the root directory of the respun ISO, found through directory records that the digest covers:
 
 - ``/respin.json``: the in-toto Statement. It names the digest of the ISO it lies in, so it counts as zeros there.
+- ``/respin.restore``: how the vendor's ISO comes back from this one (:mod:`respin.provenance.restoremap`).
+- ``/respin.evidence``: what others signed, and the statement speaks of (:mod:`respin.provenance.evidence`).
 - ``/respin.sig``: a slot of fixed size for signatures over the statement. It lies where the media check doesn't look
   (isomd5sum skips the last 15 sectors of the volume), so signing later changes no other byte. It counts as zeros.
 
@@ -21,6 +23,8 @@ from respin.byteview import ByteView, chunks
 from respin.progress import SILENT, Progress
 
 STATEMENT = "respin.json"
+RESTORE = "respin.restore"
+EVIDENCE = "respin.evidence"
 SLOT = "respin.sig"
 SLOT_SIZE = 8 * 2048
 # ECMA-119 8.4.32: the application use field of the primary volume descriptor, in sector 16.

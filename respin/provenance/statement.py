@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 from respin import __version__
@@ -18,7 +18,7 @@ from respin.formats.rpmfile import RpmHeader
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
 from respin.plan import InstallPlan
-from respin.provenance.layout import SLOT, STATEMENT
+from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
 from respin.root.delta import Delta, Entry
 from respin.strictjson import Fields
 
@@ -36,8 +36,12 @@ class IsoFacts:
     covered_sha256: str
     root_image_sha256: str
     root_image_size: int
-    added: Tuple[str, ...]
+    restorable: bool
     media_check: bool
+
+
+# Makes the statement from the digests of the covered bytes and of the root image.
+Composer = Callable[[str, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Claims:
     base_signer: Optional[str]
     profile: str
     epoch: int
+    architecture: str
     root_image: str
     root_image_sha256: str
     root_image_size: int
@@ -61,6 +66,11 @@ class Claims:
     changes: Tuple[Entry, ...]
     protected: Mapping[str, ProtectedDigest]
     builder: Mapping[str, str]
+
+    @property
+    def delta(self) -> Delta:
+        """The declared changes of the root."""
+        return Delta(self.changes)
 
 
 def package_url(header: RpmHeader, vendor: str) -> str:
@@ -126,6 +136,7 @@ def compose(
             build_type=BUILD_TYPE,
             external_parameters=external,
             internal_parameters={
+                "respin_architecture": plan.architecture,
                 "respin_epoch": plan.epoch,
                 "respin_profile": node.profile.id,
                 "respin_inner_image": node.image.path,
@@ -148,7 +159,9 @@ def compose(
             "respin_protected": {
                 name: {"sha256": digest.sha256, "paths": digest.paths} for name, digest in protected.items()
             },
-            "respin_added_to_iso": sorted(iso.added),
+            "respin_added_to_iso": sorted(
+                f"/{name}" for name in (EVIDENCE, SLOT, STATEMENT, *([RESTORE] if iso.restorable else []))
+            ),
         },
     )
     subject = intoto.Resource(
@@ -195,6 +208,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         base_signer=base.annotations.get("respin_signer"),
         profile=internal.text("respin_profile"),
         epoch=internal.integer("respin_epoch"),
+        architecture=internal.text("respin_architecture"),
         inner_image=internal.text("respin_inner_image"),
         root_image=image.name,
         root_image_sha256=image.sha256,

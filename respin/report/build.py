@@ -23,6 +23,9 @@ def render(result: BuildResult) -> Text:
         f" {counters['root_blocks_recompressed']} compressed anew",
         f"  blocks read to install and apply: {counters['root_blocks_read']} of {stored}"
         f" ({counters['root_blocks_read_for_check']} to check the file system afterwards)",
+        f"  restore map: {counters['bytes_restore_map']} bytes, for the vendor's ISO bit for bit"
+        if counters["bytes_restore_map"]
+        else "  no restore map: the vendor's ISO cannot be had from this one",
         f"  ISO: {counters['bytes_copied']} of {counters['bytes_written']} bytes copied from the vendor's",
         f"  root: {counters['paths_added']} paths added, {counters['paths_changed']} changed",
     ]

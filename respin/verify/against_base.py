@@ -8,7 +8,7 @@ and both trees are read in full where blocks differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import VerificationError
@@ -19,7 +19,15 @@ from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.node.image import NodeImage
 from respin.node.treediff import compare
 from respin.progress import Progress
-from respin.provenance.layout import MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, SLOT, SLOT_SIZE, STATEMENT
+from respin.provenance.layout import (
+    EVIDENCE,
+    MEDIA_CHECK_OFFSET,
+    MEDIA_CHECK_SIZE,
+    RESTORE,
+    SLOT,
+    SLOT_SIZE,
+    STATEMENT,
+)
 from respin.root.delta import Delta
 from respin.segments import Copy, Data, Segment, Zeros
 from respin.verify.statement import extent
@@ -37,9 +45,10 @@ class Comparison:
     blocks_changed: int
 
 
-def new_files(statement_size: int) -> Tuple[NewFile, ...]:
-    """The files that a respin adds to the ISO, in the order in which they are laid out."""
-    return (NewFile(STATEMENT, statement_size, Place.END), NewFile(SLOT, SLOT_SIZE, Place.UNCHECKED))
+def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
+    """The files that a respin adds to the ISO, in the order in which they are laid out: by ``sizes``, and a slot."""
+    ends = [NewFile(name, sizes[name], Place.END) for name in (EVIDENCE, RESTORE, STATEMENT) if name in sizes]
+    return (*ends, NewFile(SLOT, SLOT_SIZE, Place.UNCHECKED))
 
 
 def compare_with_base(output: NodeImage, base: NodeImage, progress: Progress) -> Comparison:
@@ -57,10 +66,11 @@ def compare_with_base(output: NodeImage, base: NodeImage, progress: Progress) ->
 
 
 def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
-    statement = extent(output.iso, STATEMENT)
+    names = [name for name in (EVIDENCE, RESTORE, STATEMENT) if f"/{name}" in output.iso.files]
+    sizes = {name: extent(output.iso, name)[1] for name in names}
     replaced = output.squashfs_path
     size = output.iso.file_view(replaced).size
-    plan = plan_splice(base.iso, {replaced: size}, new_files(statement[1]))
+    plan = plan_splice(base.iso, {replaced: size}, new_files(sizes))
     view = output.iso.view
     if plan.size != view.size:
         raise _differs(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")

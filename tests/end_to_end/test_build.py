@@ -22,7 +22,7 @@ from tests.support.roots import unprivileged
 
 B = 2048
 CHECKOUT = Path(__file__).parents[2]
-ADDED = {"/respin.json", "/respin.sig"}
+ADDED = {"/respin.evidence", "/respin.json", "/respin.restore", "/respin.sig"}
 
 
 def test_the_result_is_verified_in_words_an_operator_understands(forge: Forge, respun: Respun) -> None:
@@ -36,11 +36,18 @@ def test_the_result_is_verified_in_words_an_operator_understands(forge: Forge, r
     assert "good-1-1.noarch.plugin.tar" in done.out
 
 
-def test_without_the_base_it_says_what_was_not_done(forge: Forge, respun: Respun) -> None:
-    document = forge.verify(respun.iso, base=None).json
+def test_without_base_and_restore_map_it_says_what_was_not_done(
+    forge: Forge, good_plugin: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.iso"
+    assert forge.build(output, good_plugin, no_restore=True).code == 0
+    document = forge.verify(output, base=None).json
     assert document["verdict"] == "PASSED"
     assert document["complete"] is False
     assert [link["name"] for link in document["links"] if link["status"] == "not done"] == ["stock Node"]
+    assert forge.verify(output).json["complete"] is True
+    refused = respin("restore", output, "-o", tmp_path / "stock.iso", "--json")
+    assert (refused.code, refused.json["error"]["finding"]) == (3, "no-restore-map")
 
 
 def test_at_least_95_percent_of_the_blocks_are_reused_and_few_are_read(respun: Respun) -> None:

@@ -19,6 +19,7 @@ COMMANDS = [
     ["build"],
     ["verify"],
     ["inspect"],
+    ["restore"],
     ["doctor"],
     ["bundle", "create"],
     ["bundle", "sign"],

@@ -1,0 +1,161 @@
+"""The first steps: what to build, with which key, on which base; each answer verified or refused."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import FrozenSet, Mapping, Optional, Tuple
+
+from respin.bundle import VerifiedBundle
+from respin.byteview import FileView
+from respin.clock import source_date_epoch
+from respin.errors import PolicyError, UnsupportedError, UsageError
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.openpgp import Signer
+from respin.node.base import VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
+from respin.node.image import NodeImage
+from respin.plan import InstallPlan, make_plan
+from respin.progress import Progress
+from respin.provenance import statement
+from respin.provenance.layout import STATEMENT
+from respin.restore import restore_to
+from respin.trust import TrustStore
+from respin.verify.statement import is_respun, read_statement
+from respin.workspace import Workspace
+
+ARCHITECTURES: Mapping[str, Tuple[str, ...]] = {"x86_64": ("x86_64", "noarch"), "aarch64": ("aarch64", "noarch")}
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build. Exactly one of ``base_checksum`` and ``base_sha256`` says what the vendor's ISO must be.
+
+    ``base`` may be a respun ISO: then the vendor's is restored from it first, and each plugin that it holds must be
+    among ``plugins`` (kept or replaced) or, by name, in ``remove``. ``sign_key`` None builds an unsigned ISO;
+    ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out.
+    """
+
+    base: Path
+    plugins: Tuple[Path, ...]
+    trust: Path
+    output: Path
+    base_checksum: Optional[Path] = None
+    base_sha256: Optional[str] = None
+    sign_key: Optional[str] = None
+    gnupg_home: Optional[Path] = None
+    tmpdir: Optional[Path] = None
+    force: bool = False
+    restorable: bool = True
+    remove: FrozenSet[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Start:
+    """The vendor's ISO to start from, and the names of the plugins that were on the ISO given as the base."""
+
+    base: VerifiedBase
+    had: Tuple[str, ...]
+
+
+def signer_for(request: BuildRequest) -> Optional[Signer]:
+    """The key to sign with; None for an unsigned build."""
+    if request.sign_key is None:
+        return None
+    if request.gnupg_home is None:
+        raise UsageError(
+            "a key to sign with was named, but not where it is",
+            remedy="say --gnupg-home DIR; ~/.gnupg is never used by itself",
+        )
+    return Signer(request.gnupg_home, request.sign_key)
+
+
+def start_from(
+    request: BuildRequest, trust: TrustStore, workspace: Workspace, stack: ExitStack, progress: Progress
+) -> Start:
+    """Open and verify the base; a respun ISO is taken back to the vendor's first."""
+    if (request.base_checksum is None) == (request.base_sha256 is None):
+        raise UsageError(
+            "it takes exactly one word on what the base must be",
+            remedy="give --base-checksum CHECKSUM (signed by the vendor), or --base-sha256 HEX",
+        )
+    fd = open_input(request.base)
+    stack.callback(os.close, fd)
+    name = request.base.name
+    had: Tuple[str, ...] = ()
+    iso = IsoImage.open(FileView(fd, str(request.base)))
+    if is_respun(iso):
+        raw, _ = read_statement(iso)
+        claims = statement.parse(raw, where=f"{request.base}:/{STATEMENT}")
+        name, had = claims.base_name, tuple(_plugin_name(str(plugin["name"])) for plugin in claims.plugins)
+        # An anonymous file: it goes away with the process, whatever ends it.
+        restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
+        restore_to(iso, restored.fileno(), workspace.path, progress)
+        fd = restored.fileno()
+    if request.base_checksum is not None:
+        claim = claim_from_checksum(request.base_checksum, name, trust, workspace.path)
+    else:
+        claim = claim_pinned(request.base_sha256 or "", name)
+    return Start(verify_base(fd, request.base, claim, progress), had)
+
+
+def require_every_plugin(had: Tuple[str, ...], bundles: Tuple[VerifiedBundle, ...], remove: FrozenSet[str]) -> None:
+    """Raise PolicyError unless each plugin of the ISO given as the base is kept, replaced or removed by name."""
+    given = {bundle.manifest.name for bundle in bundles}
+    for name in sorted(remove):
+        if name not in had or name in given:
+            raise UsageError(f"--remove {name}: the base does not hold it, or its bundle is given too")
+    for name in had:
+        if name not in given | remove:
+            raise PolicyError(
+                f"the base holds the plugin {name}, and nothing says what shall become of it",
+                remedy=f"give its bundle again with --plugin, or leave it out with --remove {name}",
+                finding="plugin-dropped",
+            )
+
+
+def plan_for(node: NodeImage, bundles: Tuple[VerifiedBundle, ...], workspace: Workspace) -> InstallPlan:
+    """The plan to install ``bundles`` on a Node."""
+    if not bundles:
+        raise UsageError("no plugin is given, so there is nothing to build", remedy="give --plugin BUNDLE")
+    if node.root.superblock.dirty:
+        raise UnsupportedError(
+            "the root's file system was not unmounted cleanly when the vendor made it",
+            where=node.root.view.name,
+            remedy="ask the vendor for an image whose file system is clean",
+            finding="dirty",
+        )
+    return make_plan(node, bundles, _epoch(node), _require_architecture(bundles), workspace.path)
+
+
+def _plugin_name(file_name: str) -> str:
+    """NAME of NAME-VERSION-RELEASE.ARCH.plugin.tar."""
+    return file_name.rsplit("-", 2)[0]
+
+
+def _require_architecture(bundles: Tuple[VerifiedBundle, ...]) -> str:
+    """The architecture of this machine and of the Node; UnsupportedError for packages of another one."""
+    machine = os.uname().machine
+    known = ARCHITECTURES.get(machine, (machine, "noarch"))
+    for bundle in bundles:
+        for rpm in bundle.rpms:
+            if rpm.header.arch not in known:
+                raise UnsupportedError(
+                    f"{rpm.header.nevra} is for {rpm.header.arch}; this machine is {machine}",
+                    where=str(bundle.path),
+                    remedy="scriptlets run natively: build on a machine of the Node's architecture",
+                    finding="architecture",
+                )
+    return machine
+
+
+def _epoch(node: NodeImage) -> int:
+    """SOURCE_DATE_EPOCH if it is set, else the date that the vendor gave the ISO."""
+    epoch = source_date_epoch()
+    if epoch is None:
+        epoch = node.iso.created
+    if epoch is None:
+        raise UsageError("the ISO has no creation date", remedy="set SOURCE_DATE_EPOCH to whole seconds since 1970")
+    return epoch

@@ -1,0 +1,87 @@
+"""The vendor's ISO, bit for bit, from a respun ISO alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from respin.byteview import FileView
+from respin.errors import VerificationError
+from respin.formats.iso9660.image import IsoImage
+from respin.node.base import open_input
+from respin.progress import SILENT, Progress
+from respin.provenance import restoremap
+from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, SLOT, STATEMENT
+from respin.provenance.restoremap import RestoredView
+from respin.workspace import Output, Workspace
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored ISO: where it is, its SHA-256 and size."""
+
+    output: Path
+    sha256: str
+    size: int
+
+
+def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force: bool, progress: Progress) -> Restored:
+    """Write the vendor's ISO that ``iso_path`` was made from; VerificationError when the bytes don't come back."""
+    with ExitStack() as stack:
+        workspace = stack.enter_context(Workspace(tmpdir))
+        fd = open_input(iso_path)
+        stack.callback(os.close, fd)
+        iso = IsoImage.open(FileView(fd, str(iso_path)))
+        output = stack.enter_context(Output(output_path, force=force))
+        sha256, size = restore_to(iso, output.fd, workspace.path, progress)
+        output.publish()
+        return Restored(output_path, sha256, size)
+
+
+def restore_to(iso: IsoImage, fd: int, scratch: Path, progress: Progress = SILENT) -> Tuple[str, int]:
+    """Write the vendor's ISO to ``fd``; returns its SHA-256 and size, which are what the restore map says."""
+
+    def put(data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
+
+    with ExitStack() as stack:
+        view = open_restored(iso, scratch, stack)
+        return view.verify(progress, put), view.size
+
+
+def open_restored(iso: IsoImage, scratch: Path, stack: ExitStack) -> RestoredView:
+    """The vendor's ISO as a view over the respun one; ``stack`` keeps the unpacked originals.
+
+    Raises VerificationError when the ISO carries no restore map, MalformedError for one that doesn't hold together.
+    Nothing is said about the bytes yet: :meth:`RestoredView.verify` does.
+    """
+    if f"/{RESTORE}" not in iso.files:
+        raise VerificationError(
+            "this ISO carries no restore map, so the vendor's ISO cannot be had from it",
+            where=iso.view.name,
+            remedy="it is a stock ISO, or was built with --no-restore",
+            finding="no-restore-map",
+        )
+    file = iso.file_view(f"/{RESTORE}")
+    found, start = restoremap.parse(file)
+    restoremap.validate(found, iso.view, own_ranges(iso), file.name)
+    # An anonymous file: it goes away with the process, whatever ends it.
+    originals = stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+    restoremap.unpack_originals(found, file, start, originals.fileno())
+    return RestoredView(found, iso.view, originals.fileno(), f"the vendor's ISO in {iso.view.name}")
+
+
+def own_ranges(iso: IsoImage) -> List[Tuple[int, int]]:
+    """The ranges (offset, size) of a respun ISO that are respin's own and never the vendor's."""
+    own = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)]
+    for name in (STATEMENT, SLOT, RESTORE, EVIDENCE):
+        if f"/{name}" in iso.files:
+            view = iso.file_view(f"/{name}")
+            own.append((view.offset, view.size))
+    return own

@@ -1,0 +1,79 @@
+"""Each change in the root belongs to a signed plugin, or is derived state: judged anew from the evidence in the ISO.
+
+The same rules as during a build, on a plan made of signed manifests and signed RPM headers instead of whole bundles,
+and on the difference that was found by reading both trees. Nothing that the ISO's maker says is taken for granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Sequence, Tuple
+
+from respin.errors import VerificationError
+from respin.node.base import BaseClaim
+from respin.node.image import NodeImage
+from respin.node.paths import read_file
+from respin.node.places import FACTS
+from respin.plan import make_plan
+from respin.policy.content import judge_content
+from respin.policy.derived import judge_derived
+from respin.policy.findings import require_none
+from respin.policy.outcome import judge_delta
+from respin.policy.preflight import judge_plan
+from respin.provenance import evidence, statement
+from respin.provenance.evidence import ProvenBundle
+from respin.provenance.facts import facts
+from respin.provenance.layout import EVIDENCE
+from respin.root.delta import Attributes, Change, Delta, Kind
+from respin.safepath import parents
+from respin.trust import TrustStore
+
+
+def verify_evidence(
+    output: NodeImage, claims: statement.Claims, trust: TrustStore, tmpdir: Path
+) -> Tuple[ProvenBundle, ...]:
+    """The plugins by the signatures in the evidence; they must be those that the statement names, in its order."""
+    view = output.iso.file_view(f"/{EVIDENCE}")
+    digests = {str(plugin["name"]): str(plugin["sha256"]) for plugin in claims.plugins}
+    proven = evidence.verify_bundles(evidence.unpack(view), digests, trust, where=view.name, tmpdir=tmpdir)
+    named = [(str(package["name"]), str(package["sha256"])) for package in claims.packages]
+    if named != [(rpm.header.nevra, rpm.sha256) for bundle in proven for rpm in bundle.rpms]:
+        raise VerificationError(
+            "the statement names other packages than the plugins' signed manifests", where=view.name, finding="evidence"
+        )
+    return proven
+
+
+def judge_changes(
+    output: NodeImage,
+    stock: NodeImage,
+    delta: Delta,
+    bundles: Sequence[ProvenBundle],
+    claims: statement.Claims,
+    claim: BaseClaim,
+    scratch: Path,
+) -> None:
+    """Hold every change against the plugins and the rules; raises PolicyError or VerificationError."""
+    plan = make_plan(stock, tuple(bundles), claims.epoch, claims.architecture, scratch)
+    require_none(judge_plan(plan))
+    own = {FACTS, *parents(FACTS)}
+    theirs = Delta(tuple(entry for entry in delta if entry.path not in own or entry.change is not Change.ADDED))
+    require_none(judge_delta(theirs, plan))
+    require_none(judge_content(plan, output.root))
+    require_none(judge_derived(plan, delta, output.root, scratch))
+    for entry in delta:
+        if entry.path in own and entry.new is not None and entry.change is Change.ADDED:
+            kind, mode = (Kind.FILE, 0o644) if entry.path == FACTS else (Kind.DIRECTORY, 0o755)
+            if replace(entry.new, mtime=0, size=0, sha256=None) != Attributes(kind, mode, 0, 0, 0):
+                raise _not_ours(output, entry.path)
+    if read_file(output.root, FACTS) != facts(claim, plan, theirs):
+        raise _not_ours(output, FACTS)
+
+
+def _not_ours(output: NodeImage, path: str) -> VerificationError:
+    return VerificationError(
+        "the facts in the root are not those of this respin",
+        where=f"{output.root.view.name}:{path}",
+        finding="facts",
+    )

@@ -1,0 +1,63 @@
+"""The root against what the statement declares: changes path by path, protected sets by digest."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from respin.errors import VerificationError
+from respin.node.image import NodeImage
+from respin.node.protected import ProtectedDigest, protected_digests
+from respin.node.treediff import attributes
+from respin.provenance import statement
+from respin.root.delta import Delta, Entry
+from respin.safepath import show
+
+
+def protected(node: NodeImage, claims: Optional[statement.Claims]) -> Mapping[str, ProtectedDigest]:
+    """The digests of a Node's protected sets; with ``claims``, VerificationError unless the statement says the same."""
+    digests = protected_digests(node.iso, node.root, node.profile)
+    if claims is not None:
+        require_same_sets(node, claims.protected, digests)
+    return digests
+
+
+def require_same_sets(
+    output: NodeImage, wanted: Mapping[str, ProtectedDigest], found: Mapping[str, ProtectedDigest]
+) -> None:
+    """Raise VerificationError if a protected set of ``output`` (``found``) is not as ``wanted``."""
+    for name in sorted(set(wanted) | set(found)):
+        if wanted.get(name) != found.get(name):
+            raise VerificationError(
+                f"the Node's {name} is not what it should be",
+                where=output.iso.view.name,
+                remedy="the protected files differ; do not use this ISO",
+                finding="protected-set",
+            )
+
+
+def check_declared(output: NodeImage, delta: Delta) -> None:
+    """Hold the declared changes against the root, path by path."""
+    for entry in delta:
+        inode = output.root.lookup(entry.path)
+        found = None if inode is None else attributes(output.root, inode)
+        if found != entry.new:
+            raise _undeclared(output, entry)
+
+
+def require_same_delta(output: NodeImage, found: Delta, declared: Delta) -> None:
+    """Raise VerificationError at the first path where what differs is not what is declared."""
+    by_path = {entry.path: entry for entry in declared}
+    for entry in found:
+        if by_path.pop(entry.path, None) != entry:
+            raise _undeclared(output, entry)
+    for entry in by_path.values():
+        raise _undeclared(output, entry)
+
+
+def _undeclared(output: NodeImage, entry: Entry) -> VerificationError:
+    return VerificationError(
+        "the root differs from what the statement declares for this path",
+        where=f"{output.root.view.name}:{show(entry.path)}",
+        remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+        finding="undeclared-change",
+    )

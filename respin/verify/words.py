@@ -1,0 +1,82 @@
+"""How the links of the chain are said to people."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional, Sequence
+
+from respin.node.base import BaseClaim
+from respin.plan import Bundle
+from respin.provenance import statement
+from respin.root.delta import Change, Delta
+from respin.safepath import show
+from respin.trust import TrustedSignature
+from respin.verify.against_base import Comparison
+from respin.verify.report import Link, Status
+
+
+def signature_link(signature: Optional[TrustedSignature]) -> Link:
+    """The link of the statement's signature."""
+    if signature is None:
+        return Link("statement", Status.NOT_DONE, "unsigned")
+    return Link("statement", Status.PASSED, f"signed by {signer_name(signature)}")
+
+
+def signer_name(signature: TrustedSignature) -> str:
+    """Who signed: user id and fingerprint."""
+    public = signature.key.public
+    return f"{show(public.user_ids[0]) if public.user_ids else 'a key without a name'} ({public.fingerprint})"
+
+
+def describe_signature(signature: Optional[TrustedSignature]) -> Optional[Mapping[str, object]]:
+    """Who signed, as plain data."""
+    if signature is None:
+        return None
+    public = signature.key.public
+    return {
+        "fingerprint": public.fingerprint,
+        "user_ids": list(public.user_ids),
+        "tier": signature.key.tier,
+        "signed_at": signature.signature.created,
+    }
+
+
+def stock(claim: BaseClaim, claims: statement.Claims, found: Comparison) -> str:
+    """What the comparison with the vendor's ISO found."""
+    return (
+        f"{claims.base_name}, {_who_says(claim, claims)}; {found.bytes_compared} bytes of the ISO and"
+        f" {found.blocks_same} of {found.blocks_same + found.blocks_changed} blocks of the root image are the vendor's"
+    )
+
+
+def _who_says(claim: BaseClaim, claims: statement.Claims) -> str:
+    if claim.signature is not None:
+        return f"signed by {signer_name(claim.signature)}"
+    return f"by a pinned sha256 ({claims.base_sha256[:16]}...), which no vendor signed"
+
+
+def not_stock(claims: statement.Claims) -> str:
+    """Why the stock check was not done."""
+    return (
+        f"not compared with the vendor's {claims.base_name} (sha256 {claims.base_sha256}): the ISO was built without a"
+        " restore map; give --base NODE.iso to have every byte compared"
+    )
+
+
+def plugins(bundles: Sequence[Bundle]) -> str:
+    """How many plugins and packages were signed by trusted keys."""
+    packages = sum(len(bundle.rpms) for bundle in bundles)
+    return (
+        f"{len(bundles)} plugin{'s' * (len(bundles) != 1)} and {packages} package{'s' * (packages != 1)}"
+        " signed by trusted keys"
+    )
+
+
+def counts(delta: Delta) -> Mapping[str, int]:
+    """How many paths were added, changed and removed."""
+    return {change.value: sum(1 for entry in delta if entry.change is change) for change in Change}
+
+
+def changes(delta: Delta) -> str:
+    """The same as a phrase."""
+    found = counts(delta)
+    return f"{found['added']} paths added, {found['changed']} changed, {found['removed']} removed, all as declared"
