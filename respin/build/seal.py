@@ -28,7 +28,7 @@ from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMEN
 from respin.root.delta import Delta
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.report import Report
-from respin.verify.statement import read_statement, verify_signature
+from respin.verify.statement import read_statement, verify_signatures
 from respin.verify.verify import Stock, verify_output
 from respin.workspace import Output, write_file
 
@@ -177,7 +177,7 @@ def _verify(
         raise RespinError("the statement in the output is not the one that was written", where=str(output.target))
     signature: Optional[TrustedSignature] = None
     if signer is not None:
-        signature = verify_signature(opened.iso, raw, envelope, trust, tmpdir)
+        signature = verify_signatures(opened.iso, envelope, trust, tmpdir).trusted
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
     return verify_output(opened, claims, signature, Stock(base.view(), base.claim), trust, tmpdir, progress)
 

@@ -27,13 +27,14 @@ def cli() -> None:
 
 
 def _register() -> None:
-    from respin.cli import build, bundle, doctor, inspect, keys, restore, verify
+    from respin.cli import build, bundle, doctor, inspect, keys, restore, sign, verify
 
     for command in (
         build.build,
         verify.verify,
         inspect.inspect,
         restore.restore,
+        sign.sign,
         bundle.bundle,
         keys.keys,
         doctor.doctor,

@@ -1,4 +1,4 @@
-"""What stands beside a respun ISO: a DSSE envelope over a statement with its plain digest, and a clearsigned CHECKSUM.
+"""What stands beside a respun ISO: DSSE envelopes over a statement with its plain digest, and a signed CHECKSUM.
 
 ``OUT.iso.intoto.jsonl`` holds one envelope a line (in-toto "attestation bundle"); ``OUT.iso.CHECKSUM`` works with
 ``sha256sum -c`` and is what a base's CHECKSUM is for the next respin.
@@ -7,29 +7,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import List, Protocol
 
 from respin.formats import dsse, intoto
 from respin.formats.openpgp import Signer
 
 
-def sign(statement: bytes, signer: Signer) -> dsse.Envelope:
+class StatementSigner(Protocol):
+    """Whoever can sign a statement; ``fingerprint`` is what the signature is filed under."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The full fingerprint of the key."""
+
+    def sign_detached(self, data: bytes) -> bytes:
+        """An armored detached OpenPGP signature over ``data``."""
+
+
+def sign(statement: bytes, signer: StatementSigner) -> dsse.Envelope:
     """An envelope with one signature over ``statement``."""
-    envelope = dsse.Envelope(statement, dsse.IN_TOTO)
+    return countersign(dsse.Envelope(statement, dsse.IN_TOTO), signer)
+
+
+def countersign(envelope: dsse.Envelope, signer: StatementSigner) -> dsse.Envelope:
+    """``envelope`` with one signature more; one that is filed under the same key is replaced."""
     signature = dsse.EnvelopeSignature(signer.fingerprint, signer.sign_detached(envelope.signed_bytes))
     return envelope.with_signature(signature)
 
 
-def attestation(inside: bytes, iso_name: str, iso_sha256: str, signer: Signer) -> bytes:
-    """The ``.intoto.jsonl``: the statement inside the ISO with the ISO's plain name and digest as its subject."""
+def outside(inside: bytes, iso_name: str, iso_sha256: str) -> bytes:
+    """The statement inside an ISO, with the ISO's plain name and digest as its subject."""
     statement = intoto.parse(inside, where="the statement")
     subject = intoto.Resource(name=iso_name, digest={"sha256": iso_sha256})
-    outside = intoto.build([subject], statement.predicate_type, statement.predicate)
-    return sign(outside.raw, signer).encode() + b"\n"
+    return intoto.build([subject], statement.predicate_type, statement.predicate).raw
+
+
+def attestation(inside: bytes, iso_name: str, iso_sha256: str, signer: StatementSigner) -> bytes:
+    """The ``.intoto.jsonl`` of a new ISO."""
+    return sign(outside(inside, iso_name, iso_sha256), signer).encode() + b"\n"
+
+
+def renewed(bundle: bytes, statement: bytes, signer: StatementSigner, *, where: str) -> bytes:
+    """An ``.intoto.jsonl`` with a further signature over ``statement``, which names the ISO's present digest.
+
+    What others signed is kept: over the same statement in the same envelope, over an earlier one (of the ISO before it
+    was countersigned) in lines before it. Lines that only this signer signed are replaced. Raises MalformedError for a
+    file that is no such bundle.
+    """
+    lines: List[bytes] = []
+    envelope = dsse.Envelope(statement, dsse.IN_TOTO)
+    for number, line in enumerate(bundle.splitlines(), 1):
+        found = dsse.parse(line, where=f"{where}, line {number}")
+        if found.payload == statement:
+            envelope = found
+        elif {signature.keyid for signature in found.signatures} != {signer.fingerprint}:
+            lines.append(line)
+    lines.append(countersign(envelope, signer).encode())
+    return b"".join(line + b"\n" for line in lines)
+
+
+def checksum_text(iso_name: str, iso_sha256: str, size: int) -> bytes:
+    """The ``.CHECKSUM`` before it is signed: BSD style with the size as a comment."""
+    return f"# {iso_name}: {size} bytes\nSHA256 ({iso_name}) = {iso_sha256}\n".encode()
 
 
 def checksum(iso_name: str, iso_sha256: str, size: int, signer: Signer) -> bytes:
-    """The ``.CHECKSUM``: BSD style with the size as a comment, clearsigned."""
-    return signer.clearsign(f"# {iso_name}: {size} bytes\nSHA256 ({iso_name}) = {iso_sha256}\n".encode())
+    """The ``.CHECKSUM``, clearsigned."""
+    return signer.clearsign(checksum_text(iso_name, iso_sha256, size))
 
 
 def paths(iso: Path) -> "tuple[Path, Path]":

@@ -42,6 +42,11 @@ def render(report: Report) -> Text:
             for package in report.packages
             if package.get("bundle") == plugin["name"]
         ]
+    if report.signatures:
+        parts.append("\nSignatures on the statement\n")
+    for signature in report.signatures:
+        names = [show(str(name)) for name in signature.get("user_ids", ())][:1]
+        parts.append(f"  {signature['verdict']:<12} {' '.join([*names, show(str(signature['key']))])}\n")
     return Text.assemble(*parts, end="")
 
 

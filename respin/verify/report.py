@@ -38,6 +38,7 @@ class Report:
     packages: Tuple[Mapping[str, Any], ...]
     signer: Optional[Mapping[str, Any]]
     changes: Mapping[str, int] = field(default_factory=dict)
+    signatures: Tuple[Mapping[str, Any], ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -57,6 +58,7 @@ class Report:
             "plugins": [dict(one) for one in self.plugins],
             "packages": [dict(one) for one in self.packages],
             "signer": None if self.signer is None else dict(self.signer),
+            "signatures": [dict(one) for one in self.signatures],
             "changes": dict(self.changes),
             "links": [{"name": link.name, "status": link.status.value, "detail": link.detail} for link in self.links],
         }

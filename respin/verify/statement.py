@@ -23,7 +23,8 @@ from respin.provenance.layout import (
     covered_digest,
     masks,
 )
-from respin.trust import Role, TrustedSignature, TrustStore
+from respin.trust import TrustedSignature, TrustStore
+from respin.verify.signatures import JudgedSignatures, judge_signatures
 
 # isomd5sum's SKIPSECTORS: the last sectors of the volume that no media check reads.
 UNCHECKED_SECTORS = 15
@@ -73,30 +74,9 @@ def read_statement(iso: IsoImage) -> Tuple[bytes, dsse.Envelope]:
     return raw, slot.decode(iso.read(f"/{SLOT}", SLOT_SIZE), raw, where=f"{iso.view.name}:/{SLOT}")
 
 
-def verify_signature(
-    iso: IsoImage, raw: bytes, envelope: dsse.Envelope, trust: TrustStore, tmpdir: Path
-) -> TrustedSignature:
-    """The first signature over the statement by a trusted key of role respin; VerificationError if there is none."""
-    where = f"{iso.view.name}:/{SLOT}"
-    if not envelope.signatures:
-        raise VerificationError(
-            "the statement is not signed",
-            where=where,
-            remedy="build with --sign-key; an unsigned respin proves nothing about who made it",
-            finding="unsigned",
-        )
-    refusals = []
-    for signature in envelope.signatures:
-        try:
-            return trust.verify_detached(
-                Role.RESPIN, iso.volume_id, signature.sig, envelope.signed_bytes, where=where, tmpdir=tmpdir
-            )
-        except VerificationError as error:
-            refusals.append(error)
-    first = refusals[0]
-    raise VerificationError(
-        first.what, where=where, remedy=first.remedy, finding=first.finding, also=[str(one) for one in refusals[1:]]
-    )
+def verify_signatures(iso: IsoImage, envelope: dsse.Envelope, trust: TrustStore, tmpdir: Path) -> JudgedSignatures:
+    """The signatures over the statement, judged for this ISO; raises as :func:`judge_signatures`."""
+    return judge_signatures(envelope, iso.volume_id, trust, where=f"{iso.view.name}:/{SLOT}", tmpdir=tmpdir)
 
 
 def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) -> None:

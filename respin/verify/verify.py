@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Optional, Tuple
 
@@ -24,7 +24,7 @@ from respin.verify.against_base import compare_with_base
 from respin.verify.plugins import judge_changes, verify_evidence
 from respin.verify.report import Link, Report, Status
 from respin.verify.root import check_declared, protected, require_same_delta, require_same_sets
-from respin.verify.statement import read_statement, verify_media_check, verify_signature, verify_subject
+from respin.verify.statement import read_statement, verify_media_check, verify_signatures, verify_subject
 from respin.workspace import Workspace
 
 
@@ -56,11 +56,12 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         stack.callback(os.close, fd)
         output = open_node(FileView(fd, str(request.iso)), built_in())
         raw, envelope = read_statement(output.iso)
-        signature = verify_signature(output.iso, raw, envelope, trust, workspace.path)
+        signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = _stock(request, output, claim, workspace.path, stack, progress)
-        return verify_output(output, claims, signature, stock, trust, workspace.path, progress)
+        report = verify_output(output, claims, signatures.trusted, stock, trust, workspace.path, progress)
+        return replace(report, signatures=tuple(one.to_json() for one in signatures.judged))
 
 
 def verify_output(

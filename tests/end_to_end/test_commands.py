@@ -20,6 +20,7 @@ COMMANDS = [
     ["verify"],
     ["inspect"],
     ["restore"],
+    ["sign"],
     ["doctor"],
     ["bundle", "create"],
     ["bundle", "sign"],

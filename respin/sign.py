@@ -1,0 +1,238 @@
+"""Signing a respun ISO later, elsewhere, or once more: the signature slot is filled in place, the sidecars are renewed.
+
+Nobody signs a damaged ISO: its statement must match its bytes first. Everything that can fail is done before the first
+byte is written; then the slot is written at once, and nothing else in the ISO is touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+
+from respin.bundle import CommandSigner
+from respin.bundle.signer import canonical_signature
+from respin.byteview import FileView, chunks
+from respin.errors import BuildError, UsageError
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.openpgp import Keyring, Signer, Verdict, export_public
+from respin.limits import LIMITS
+from respin.node.base import read_small
+from respin.progress import SILENT, Progress
+from respin.provenance import sidecar, slot, statement
+from respin.provenance.layout import SLOT, STATEMENT
+from respin.verify.statement import extent, read_statement, verify_media_check, verify_subject
+from respin.workspace import Output, Workspace
+
+
+@dataclass(frozen=True)
+class SignRequest:
+    """What to sign, and by whom. ``key`` is a full fingerprint.
+
+    ``command`` is a program that signs; without it ``gnupg_home`` holds the secret key. With it, a ``gnupg_home`` that
+    holds the public key has the signatures checked before they are written.
+    """
+
+    iso: Path
+    key: str
+    gnupg_home: Optional[Path] = None
+    command: Optional[str] = None
+    tmpdir: Optional[Path] = None
+
+
+@dataclass(frozen=True)
+class SignedIso:
+    """A signed ISO: its new plain digest, the keys that the slot's signatures are filed under, the files beside it.
+
+    ``checked`` says whether the new signatures were verified with the public key before they were written.
+    """
+
+    iso: Path
+    sha256: str
+    size: int
+    keys: Tuple[str, ...]
+    sidecars: Tuple[Path, ...]
+    checked: bool
+    base: str
+    plugins: Tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> Dict[str, Any]:
+        """The result as one document."""
+        return {
+            "schema": "respin.sign/1",
+            "iso": str(self.iso),
+            "sha256": self.sha256,
+            "size": self.size,
+            "signatures": list(self.keys),
+            "sidecars": [str(path) for path in self.sidecars],
+            "checked": self.checked,
+            "base": self.base,
+            "plugins": [dict(one) for one in self.plugins],
+        }
+
+
+class _CheckedSigner:
+    """Signs by a GnuPG home or a command, in the one spelling of a signature, and checks what came out if it can."""
+
+    def __init__(self, request: SignRequest, tmpdir: Path) -> None:
+        self._tmpdir = tmpdir
+        self._signer: Union[Signer, CommandSigner]
+        self._public: Optional[bytes] = None
+        if request.command is None:
+            if request.gnupg_home is None:
+                raise UsageError(
+                    "there is nothing to sign with",
+                    remedy="say where the key is (--gnupg-home DIR), or name a program that signs (--signer CMD)",
+                )
+            self._signer = Signer(request.gnupg_home, request.key)
+        else:
+            self._signer = CommandSigner(request.command)
+        if request.gnupg_home is not None:
+            self._public = export_public(request.gnupg_home, request.key)
+        self.fingerprint = request.key.replace(" ", "").upper()
+        if len(self.fingerprint) != 40 or set(self.fingerprint) - set("0123456789ABCDEF"):
+            raise UsageError(f"{request.key!r} is not a full fingerprint", remedy="give all 40 hex digits with --key")
+
+    @property
+    def checked(self) -> bool:
+        return self._public is not None
+
+    def sign_detached(self, data: bytes) -> bytes:
+        signature = canonical_signature(self._signer.sign_detached(data), where="the new signature")
+        if self._public is not None:
+            with Keyring([self._public], self._tmpdir) as keyring:
+                judged = keyring.verify_detached(signature, data)
+            if judged.verdict is not Verdict.GOOD or judged.primary != self.fingerprint:
+                raise BuildError(
+                    f"the new signature is not a good one by {self.fingerprint}: {judged.verdict} ({judged.detail})",
+                    where="the new signature",
+                    remedy="sign with the key that --key names, over exactly the bytes on standard input;"
+                    " nothing was changed",
+                    finding="cannot-sign",
+                )
+        return signature
+
+    def checksum(self, text: bytes) -> List[bytes]:
+        """The signed CHECKSUM: one clearsigned file, or the text and its detached signature.
+
+        A clearsigned text has a signature of another class (RFC 4880, section 5.2.1) than a program makes that signs
+        the bytes on its standard input.
+        """
+        if isinstance(self._signer, Signer):
+            return [self._signer.clearsign(text)]
+        return [text, self.sign_detached(text)]
+
+
+def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
+    """Sign the ISO in place and renew what stands beside it.
+
+    Raises VerificationError when the ISO is not what its statement says (or has none), BuildError when nobody signed;
+    the ISO is unchanged then. Interrupted behind that point, the ISO is whole and signed, and the files beside it are
+    made by signing again.
+    """
+    with ExitStack() as stack:
+        workspace = stack.enter_context(Workspace(request.tmpdir))
+        signer = _CheckedSigner(request, workspace.path)
+        fd = _open(request.iso)
+        stack.callback(os.close, fd)
+        view = FileView(fd, str(request.iso))
+        iso = IsoImage.open(view)
+        raw, envelope = read_statement(iso)
+        claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
+        verify_subject(iso, claims, progress)
+        verify_media_check(iso, claims, progress)
+        signed = sidecar.countersign(envelope, signer)
+        offset, _ = extent(iso, SLOT)
+        content = slot.encode(signed)
+        sha256 = _digest(view, offset, content, progress)
+        files = _sidecars(request.iso, raw, sha256, view.size, signer)
+        outputs = [stack.enter_context(_staged(path, data)) for path, data in files]
+        _write_slot(fd, offset, content, request.iso)
+        for output in outputs:
+            output.publish()
+        _remove_stale(request.iso, [path for path, _ in files])
+        return SignedIso(
+            request.iso,
+            sha256,
+            view.size,
+            tuple(one.keyid for one in signed.signatures),
+            tuple(path for path, _ in files),
+            signer.checked,
+            claims.base_name,
+            claims.plugins,
+        )
+
+
+def _open(path: Path) -> int:
+    """Open for writing, alone: two that sign at once would each lose the other's signature."""
+    if path.exists() and not path.is_file():
+        raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise BuildError(
+            "somebody else is signing this ISO right now", where=str(path), remedy="try again", finding="locked"
+        ) from error
+    return fd
+
+
+def _digest(view: FileView, offset: int, content: bytes, progress: Progress) -> str:
+    """The plain SHA-256 that the ISO will have with ``content`` in its slot."""
+    digest = hashlib.sha256()
+    with progress.step("hashing the ISO with the new signature", view.size) as step:
+        for piece in chunks(view, 0, offset):
+            digest.update(piece)
+            step.advance(len(piece))
+        digest.update(content)
+        end = offset + len(content)
+        for piece in chunks(view, end, view.size - end):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _sidecars(iso: Path, raw: bytes, sha256: str, size: int, signer: _CheckedSigner) -> List[Tuple[Path, bytes]]:
+    attestation, checksum = sidecar.paths(iso)
+    before = read_small(attestation, 4 * LIMITS.statement) if attestation.exists() else b""
+    outside = sidecar.outside(raw, iso.name, sha256)
+    named = [checksum, _detached(checksum)]
+    return [
+        (attestation, sidecar.renewed(before, outside, signer, where=str(attestation))),
+        *zip(named, signer.checksum(sidecar.checksum_text(iso.name, sha256, size))),
+    ]
+
+
+def _detached(checksum: Path) -> Path:
+    return checksum.with_name(checksum.name + ".asc")
+
+
+def _staged(path: Path, data: bytes) -> Output:
+    """``data`` on disk beside its name, so that nothing but giving it the name is left to do."""
+    output = Output(path, force=True)
+    try:
+        if os.pwrite(output.fd, data, 0) != len(data):
+            raise BuildError("the disk is full", where=str(path), finding="no-space")
+    except BaseException:
+        output.close()
+        raise
+    return output
+
+
+def _write_slot(fd: int, offset: int, content: bytes, path: Path) -> None:
+    if os.pwrite(fd, content, offset) != len(content):
+        raise BuildError(
+            "the slot was written in part only", where=str(path), remedy="sign it again", finding="cannot-write"
+        )
+    os.fsync(fd)
+
+
+def _remove_stale(iso: Path, made: List[Path]) -> None:
+    """A detached signature over an earlier CHECKSUM would only confuse."""
+    detached = _detached(sidecar.paths(iso)[1])
+    if detached not in made:
+        detached.unlink(missing_ok=True)
