@@ -1,4 +1,7 @@
-"""Does the root hold exactly what the plugins' RPM headers say? Content, kind, mode, owner, time and capabilities."""
+"""Does the root hold exactly what the plugins' RPM headers say? Content, kind, mode and owner.
+
+Times are set by rule and compared with the delta, capabilities in :mod:`respin.policy.outcome`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from respin.formats.rpmfile import FileEntry
 from respin.node.paths import read_file
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
+from respin.policy.settings import judge_settings
 
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
 
@@ -32,6 +36,7 @@ def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
         difference = ", ".join(_differences(after, inode, planned, users, groups))
         if difference:
             yield Finding("content", path, f"it differs from the header of {planned.nevra}: {difference}")
+    yield from judge_settings(plan, after)
 
 
 def _differences(

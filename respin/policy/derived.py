@@ -63,6 +63,18 @@ def _linker_cache(before: ExtImage, after: ExtImage) -> Iterator[Finding]:
         return
     old, new = (ldcache.parse(data, LINKER_CACHE) for data in (old_data, new_data))
     first = {(entry.name, entry.flags, entry.hwcap): entry.path for entry in reversed(new)}
+    # A variant for some processors is searched before the plain library, whatever its place in the cache.
+    own = {(entry.name, entry.flags, entry.path) for entry in old}
+    names = {(entry.name, entry.flags) for entry in old}
+    for entry in new:
+        if (entry.name, entry.flags) in names and (entry.name, entry.flags, entry.path) not in own:
+            yield Finding(
+                "shadows",
+                LINKER_CACHE,
+                f"{entry.path.decode('utf-8', 'replace')} competes with the vendor's library"
+                f" {entry.name.decode('utf-8', 'replace')}",
+                "give the plugin's library a name of its own",
+            )
     for entry in old:
         found = first.get((entry.name, entry.flags, entry.hwcap))
         if found != entry.path:

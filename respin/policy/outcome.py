@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
+from respin.formats import capability
 from respin.node.places import LINKER_CACHE, MODULES, USER_DATABASE
 from respin.node.profile import UNIT_DIRECTORIES
 from respin.node.treediff import attributes
-from respin.plan import InstallPlan
+from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
 from respin.policy.preflight import protected
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
-from respin.safepath import parents
+from respin.safepath import parents, show
 
 # What depmod(8) writes; modules.order and modules.builtin* come from the kernel's build and stay the vendor's.
 DEPMOD_FILES = frozenset(
@@ -119,6 +120,8 @@ def is_unit_link_directory(entry: Entry) -> bool:
 def _derived(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
     if entry.change is Change.REMOVED or entry.kind is not Kind.FILE:
         yield Finding("vendor-path-changed", entry.path, "derived state was removed, or is no longer a file")
+    elif entry.path == LINKER_CACHE and entry.change is Change.ADDED:
+        yield Finding("undeclared-effect", entry.path, "the Node has no linker cache, and a scriptlet made one")
     elif entry.new is not None and not any(_same_access(entry.new, model) for model in _models(entry, plan)):
         yield Finding(
             "vendor-path-changed", entry.path, "its mode, owner or extended attributes are not those of the vendor's"
@@ -143,7 +146,10 @@ def _same_access(one: Attributes, other: Attributes) -> bool:
 
 def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
     yield from protected(plan.node.profile, entry.path, "a plugin's transaction")
-    if entry.path in plan.files or is_implied_directory(entry, plan):
+    if entry.path in plan.files:
+        yield from _extended_attributes(entry, plan.files[entry.path])
+        return
+    if is_implied_directory(entry, plan):
         return
     if is_unit_link(entry, plan) or is_unit_link_directory(entry):
         return
@@ -153,3 +159,18 @@ def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
         f"a scriptlet made this {entry.kind.value}, which no package owns",
         "ship it in the package, or declare the unit that it enables under effects.units",
     )
+
+
+def _extended_attributes(entry: Entry, planned: PlannedFile) -> Iterator[Finding]:
+    """A package's file has the capabilities that its header names, and no other attribute that a scriptlet gave it."""
+    caps = planned.entry.caps
+    wanted = {capability.XATTR: capability.from_text(caps, where=entry.path)} if caps else {}
+    found = dict(entry.new.xattrs) if entry.new is not None else {}
+    for name in sorted({*found, *wanted}):
+        if found.get(name) != wanted.get(name):
+            yield Finding(
+                "content",
+                entry.path,
+                f"its extended attribute {show(name)} is not what the header of {planned.nevra} says",
+                "give capabilities by %caps in the package and declare them; other attributes are not supported",
+            )

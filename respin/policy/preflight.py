@@ -10,6 +10,7 @@ from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES
 from respin.node.profile import Profile
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
+from respin.policy.overrides import judge_overrides
 from respin.policy.packages import judge_bundles
 from respin.safepath import first_match
 
@@ -19,13 +20,14 @@ _MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
     """All findings on the plan; each refuses the build."""
     yield from judge_bundles(plan)
-    vendor_modules = _vendor_modules(plan.node.root)
+    found_modules = vendor_modules(plan.node.root)
     for path in sorted(plan.files):
         planned = plan.files[path]
         yield from protected(plan.node.profile, path, planned.nevra)
         yield from _existing(plan.node.root, planned)
-        yield from _module(plan, planned, vendor_modules)
+        yield from _module(plan, planned, found_modules)
     yield from _shadows(plan)
+    yield from judge_overrides(plan)
 
 
 def protected(profile: Profile, path: str, who: str) -> Iterator[Finding]:
@@ -101,7 +103,8 @@ def module_name(path: str) -> str:
     return ""
 
 
-def _vendor_modules(root: ExtImage) -> Mapping[str, str]:
+def vendor_modules(root: ExtImage) -> Mapping[str, str]:
+    """The paths of the vendor's modules by the kernel's names for them."""
     found = {}
     for base in MODULES:
         directory = root.lookup(base)

@@ -10,6 +10,8 @@ from typing import Iterator, List, Mapping, Sequence, Tuple
 from respin.policy.findings import Finding
 
 FIELDS: Mapping[str, int] = {"passwd": 7, "group": 4, "shadow": 9, "gshadow": 4, "subuid": 3, "subgid": 3}
+# Below are the ids of users and services; subordinate to a user, they would be that user's (subuid(5), login.defs(5)).
+FIRST_SUBORDINATE = 100_000
 _DECLARED_AS = {"passwd": "user", "shadow": "user", "subuid": "user", "subgid": "user"}
 
 
@@ -65,6 +67,8 @@ def _judge_line(
             yield Finding("user-database", path, f"the new user {key!r} has its password in passwd")
     if name == "group" and not _positive(fields[2]):
         yield Finding("user-database", path, f"the new group {key!r} has gid {fields[2]}")
+    if name in ("subuid", "subgid") and not (_positive(fields[1]) and int(fields[1]) >= FIRST_SUBORDINATE):
+        yield Finding("user-database", path, f"the new range of {key!r} starts at {fields[1]}, among real users")
     if name in ("passwd", "group") and fields[2] in taken:
         yield Finding("user-database", path, f"the new {kind} {key!r} shares the id {fields[2]} with a vendor's")
     if name in ("shadow", "gshadow") and not fields[1].startswith(("!", "*")):

@@ -18,7 +18,8 @@ from respin.root.mounts import Scratch
 
 _MODULES = re.compile(r"^(?:/usr)?/lib/modules/([^/]+)/")
 _LIBRARY = re.compile(r"^(?:/usr(?:/local)?)?/lib(?:32|64|x32)?/(?:.*/)?[^/]+\.so(?:\.[^/]*)?$")
-_LOADER_CONFIGURATION = ("/etc/ld.so.conf", "/etc/ld.so.conf.d/*")
+# The cache itself, too: one that a scriptlet wrote is made anew.
+_LOADER_CONFIGURATION = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d/*")
 
 
 class Regenerator:

@@ -61,3 +61,9 @@ def test_a_backup_may_hold_an_earlier_state_of_the_additions() -> None:
     groups = b"root:x:0:\n"
     assert findings("/etc/group-", groups, groups) == []
     assert findings("/etc/group-", groups, groups + b"agents:x:991:\n") == []
+
+
+@pytest.mark.parametrize("start", [b"0", b"1", b"1000", b"99999", b"-1", b"x", b""])
+def test_subordinate_ids_never_reach_into_those_of_users(start: bytes) -> None:
+    assert findings("/etc/subuid", b"", b"agent:200000:65536\n") == []
+    assert any("among real users" in one for one in findings("/etc/subuid", b"", b"agent:" + start + b":65536\n"))
