@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import shutil
+import stat
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob, PackageFile, install
 from tests.support.images import EPOCH, build_ext, build_squashfs, run
 from tests.support.keys import KeyWorld
+from tests.support.quickstart import CHECKOUT
 
 JOB_EPOCH = 1_700_000_000
 KERNEL = "6.1.0-node"
@@ -233,16 +236,31 @@ class Packages:
         return self.world.sign_rpm(self.out / f"{name}.rpm")
 
 
+def _open_the_way(directory: Path) -> str:
+    """Shell commands after which every user can reach the checkout."""
+    closed = [parent for parent in CHECKOUT.parents if not parent.stat().st_mode & stat.S_IXOTH]
+    if not closed:
+        return ""
+    (directory / "checkout").mkdir()
+    aside, checkout, top = (shlex.quote(str(path)) for path in (directory / "checkout", CHECKOUT, closed[-1]))
+    return f"""mount --bind {checkout} {aside}
+mount -t tmpfs -o mode=755 tmpfs {top}
+mkdir -p {checkout}
+mount --bind {aside} {checkout}"""
+
+
 def unprivileged(argv: Sequence[str], *, uid: int, directory: Path, subordinate: bool = True) -> "list[str]":
     """A command line that runs ``argv`` as a user who has an account, ids in /etc/subuid and a usual /dev/fuse.
 
-    All of that exists only in a mount namespace of the command's own.
+    All of that exists only in a mount namespace of the command's own. So does the way to a checkout in a directory that
+    is closed to others, like /root.
     """
     directory.mkdir()
     (directory / "passwd").write_text(Path("/etc/passwd").read_text() + f"respintest:x:{uid}:{uid}::/:/bin/sh\n")
     (directory / "subuid").write_text("respintest:300000:65536\n" if subordinate else "")
     script = f"""set -e
 mount --make-rprivate /
+{_open_the_way(directory)}
 mknod {directory}/fuse c 10 229
 chmod 0666 {directory}/fuse
 mount --bind {directory}/fuse /dev/fuse
