@@ -13,6 +13,7 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 from respin.byteview import ByteView
 from respin.errors import VerificationError
 from respin.formats import mediacheck
+from respin.formats.ext import superblock
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -33,6 +34,9 @@ from respin.segments import Copy, Data, Segment, Zeros
 from respin.verify.statement import extent
 
 STEP = 1 << 20
+# What writing changes in an ext superblock (Linux Documentation/filesystems/ext4/super.rst), as (offset, length): free
+# blocks and inodes, time of the last write, the upper half of the free blocks, KiB written, checksum.
+_SUPERBLOCK_COUNTERS = ((12, 8), (48, 4), (344, 4), (376, 8), (1020, 4))
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def compare_with_base(output: NodeImage, base: NodeImage, progress: Progress) ->
     """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs."""
     compared = _compare_iso(output, base, progress)
     same = _compare_squashfs(output.squashfs, base.squashfs, output.image.path, progress)
+    _require_same_superblock(output.root.view, base.root.view)
     size = output.squashfs.block_size
 
     def same_bytes(offset: int, length: int) -> bool:
@@ -76,7 +81,9 @@ def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
         raise _differs(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
     if (mediacheck.read(view) is None) != (mediacheck.read(base.iso.view) is None):
         raise _differs(view, MEDIA_CHECK_OFFSET, "the media check was taken out, or put in where the vendor has none")
-    free = sorted([*plan.files.values(), (MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)])
+    # Without a media check the field is the vendor's like any other byte.
+    field = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)] if mediacheck.read(base.iso.view) is not None else []
+    free = sorted([*plan.files.values(), *field])
     content: Dict[str, Sequence[Segment]] = {path: [Zeros(length)] for path, (_, length) in plan.files.items()}
     position = compared = 0
     with progress.step("comparing every byte with the vendor's ISO", plan.size) as step:
@@ -127,6 +134,18 @@ def _differs(view: ByteView, offset: int, what: str) -> VerificationError:
         remedy="this is not the vendor's Node plus the declared plugins; do not use it",
         finding="not-the-vendors",
     )
+
+
+def _require_same_superblock(output: ByteView, base: ByteView) -> None:
+    """A reader of trees does not see what a mount would do first: replay a journal, delete orphans."""
+    mine, theirs = (bytearray(view.read(superblock.OFFSET, superblock.SIZE)) for view in (output, base))
+    for offset, length in _SUPERBLOCK_COUNTERS:
+        mine[offset : offset + length] = theirs[offset : offset + length] = bytes(length)
+    if mine != theirs:
+        place = next(i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b)
+        raise _differs(
+            output, superblock.OFFSET + place, "the superblock of the root's file system is not the vendor's"
+        )
 
 
 def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, progress: Progress) -> Sequence[bool]:

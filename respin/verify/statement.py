@@ -96,6 +96,13 @@ def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) 
 def verify_media_check(iso: IsoImage, claims: statement.Claims, progress: Progress) -> str:
     """Compute the media check anew, which lies outside of the signed digest; returns what to say about it."""
     if not claims.media_check:
+        if mediacheck.read(iso.view) is not None:
+            raise VerificationError(
+                "the ISO has a media check that the statement does not speak of",
+                where=f"{iso.view.name}, byte {MEDIA_CHECK_OFFSET}",
+                remedy="this ISO was not made by respin; do not use it",
+                finding="media-check",
+            )
         return "no media check implanted"
     hasher = mediacheck.MediaCheckHasher(iso.volume_space_size)
     with progress.step("computing the media check", iso.view.size) as step:

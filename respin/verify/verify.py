@@ -90,6 +90,8 @@ def verify_output(
         node = open_node(stock.view, built_in())
         found = compare_with_base(output, node, progress)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
+        if stock.claim.signature is None:
+            links.append(words.no_vendor())
         require_same_delta(output, found.delta, claims.delta)
         with progress.step("judging every change by the plugins' signed headers"):
             judge_changes(output, node, found.delta, bundles, claims, stock.claim, tmpdir)

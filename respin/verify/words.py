@@ -27,6 +27,12 @@ def signer_name(signature: TrustedSignature) -> str:
     return f"{show(public.user_ids[0]) if public.user_ids else 'a key without a name'} ({public.fingerprint})"
 
 
+def no_vendor() -> Link:
+    """The link that a pinned base leaves open: only the ISO's maker says that there is a vendor behind it."""
+    detail = "the base was pinned by its sha256; no signature of a vendor says that it is a Node"
+    return Link("vendor", Status.NOT_DONE, detail)
+
+
 def describe_signature(signature: Optional[TrustedSignature]) -> Optional[Mapping[str, object]]:
     """Who signed, as plain data."""
     if signature is None:

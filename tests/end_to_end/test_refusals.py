@@ -262,5 +262,8 @@ def test_a_pinned_base_is_reported_as_pinned(forge: Forge, good_plugin: Path, tm
     assert "signed by" not in next(
         link["detail"] for link in done.json["verification"]["links"] if link["name"] == "stock Node"
     )
+    alone = forge.verify(output, base=None).json
+    assert alone["complete"] is False, "whoever pinned the base may have pinned anything"
+    assert [link["name"] for link in alone["links"] if link["status"] == "not done"] == ["vendor"]
     wrong = forge.build(tmp_path / "other.iso", good_plugin, base_checksum=None, base_sha256="0" * 64, json=True)
     refused(wrong, tmp_path / "other.iso", 3, "base-digest")
