@@ -17,7 +17,7 @@ from respin.progress import SILENT, Progress
 from respin.provenance import restoremap
 from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, SLOT, STATEMENT
 from respin.provenance.restoremap import RestoredView
-from respin.workspace import Output, Workspace
+from respin.workspace import Output, Workspace, refuse_inputs
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Restored:
 
 def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force: bool, progress: Progress) -> Restored:
     """Write the vendor's ISO that ``iso_path`` was made from; VerificationError when the bytes don't come back."""
+    refuse_inputs((output_path,), (iso_path,))
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(tmpdir))
         fd = open_input(iso_path)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Type
+from typing import Iterable, Optional, Type
 
 from respin.errors import BuildError, UsageError
 
@@ -140,6 +140,16 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         raise _exists(target)
     if not target.parent.is_dir():
         raise UsageError("the output's directory does not exist", where=str(target.parent), remedy="make it first")
+
+
+def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """UsageError if a file to be written is one of those that are read: even --force doesn't overwrite those."""
+    for target in targets:
+        for source in inputs:
+            if target.exists() and source.exists() and os.path.samefile(target, source):
+                raise UsageError(
+                    "the output would overwrite an input", where=str(target), remedy="name another with -o"
+                )
 
 
 def _link(fd: int, target: Path) -> None:

@@ -19,12 +19,12 @@ from respin.node.base import VerifiedBase, claim_from_checksum, claim_pinned, op
 from respin.node.image import NodeImage
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
-from respin.provenance import statement
+from respin.provenance import sidecar, statement
 from respin.provenance.layout import STATEMENT
 from respin.restore import restore_to
 from respin.trust import TrustStore
 from respin.verify.statement import is_respun, read_statement
-from respin.workspace import Workspace
+from respin.workspace import Workspace, refuse_existing, refuse_inputs
 
 ARCHITECTURES: Mapping[str, Tuple[str, ...]] = {"x86_64": ("x86_64", "noarch"), "aarch64": ("aarch64", "noarch")}
 
@@ -76,6 +76,7 @@ def start_from(
     request: BuildRequest, trust: TrustStore, workspace: Workspace, stack: ExitStack, progress: Progress
 ) -> Start:
     """Open and verify the base; a respun ISO is taken back to the vendor's first."""
+    _refuse_outputs(request)
     if (request.base_checksum is None) == (request.base_sha256 is None):
         raise UsageError(
             "it takes exactly one word on what the base must be",
@@ -99,6 +100,16 @@ def start_from(
     else:
         claim = claim_pinned(request.base_sha256 or "", name)
     return Start(verify_base(fd, request.base, claim, progress), had)
+
+
+def _refuse_outputs(request: BuildRequest) -> None:
+    """Whatever will be in the way at the end is said at the start."""
+    beside = sidecar.paths(request.output)
+    checksum = () if request.base_checksum is None else (request.base_checksum,)
+    refuse_inputs((request.output, *beside), (request.base, *checksum, *request.plugins))
+    if request.sign_key is not None:
+        for path in beside:
+            refuse_existing(path, force=request.force)
 
 
 def require_every_plugin(had: Tuple[str, ...], bundles: Tuple[VerifiedBundle, ...], remove: FrozenSet[str]) -> None:

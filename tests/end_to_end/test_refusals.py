@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -242,6 +243,33 @@ def test_an_existing_output_is_kept(forge: Forge, good_plugin: Path, tmp_path: P
     assert done.code == 2
     assert "--force" in done.err
     assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize("ending", ["", ".CHECKSUM"])
+def test_an_input_is_never_overwritten(forge: Forge, good_plugin: Path, tmp_path: Path, ending: str) -> None:
+    """Not even with --force: the base itself, or a CHECKSUM where one of the output's would come to lie."""
+    base = tmp_path / forge.iso.name
+    base.symlink_to(forge.iso)
+    checksum = tmp_path / f"{forge.iso.name}.CHECKSUM"
+    shutil.copy(forge.checksum, checksum)
+    output = base if not ending else tmp_path / "out.iso"
+    if ending:
+        os.link(checksum, tmp_path / f"out.iso{ending}")
+    done = forge.build(output, good_plugin, base=base, base_checksum=checksum, force=True, json=True)
+    assert done.code == 2, done.err
+    assert "overwrite an input" in done.err
+    assert base.is_symlink()
+    assert checksum.read_bytes() == forge.checksum.read_bytes()
+
+
+def test_a_file_where_a_sidecar_goes_is_noticed_before_the_work(
+    forge: Forge, good_plugin: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out.iso.CHECKSUM").write_text("precious")
+    done = forge.build(tmp_path / "out.iso", good_plugin)
+    assert done.code == 2
+    assert "verifying" not in done.err
+    assert (tmp_path / "out.iso.CHECKSUM").read_text() == "precious"
 
 
 def test_building_on_a_respun_iso_is_refused_by_its_checksum_rule(
