@@ -54,6 +54,8 @@ def _differences(
         yield f"gid {inode.gid} is not the group {entry.group}"
     if stat.S_ISLNK(inode.mode) and after.readlink(inode) != entry.linkto:
         yield f"link to {after.readlink(inode)!r} instead of {entry.linkto!r}"
+    if inode.mtime != entry.mtime and not stat.S_ISDIR(inode.mode):
+        yield f"time {inode.mtime} instead of {entry.mtime}"
     if stat.S_ISREG(inode.mode):
         if inode.size != entry.size:
             yield f"{inode.size} bytes instead of {entry.size}"

@@ -1,13 +1,15 @@
 """The evidence in a respun ISO: what others signed and the statement speaks of. Nobody has to believe its maker.
 
 ``/respin.evidence`` is a canonical ustar archive (as bundles are packed) with the vendor's CHECKSUM, and for each
-plugin its manifest, the manifest's signature, and of each of its RPMs the signature header and the main header:
+plugin its manifest, the manifest's signature, and of each of its RPMs the main header and the signatures over it:
 
     CHECKSUM                  absent when the base was pinned
     1/manifest.json           the first plugin, in the order of the statement
     1/manifest.json.asc
-    1/rpms/1.signature        the manifest's first RPM
-    1/rpms/1.header
+    1/rpms/1.header           the manifest's first RPM
+    1/rpms/1.header.1.sig     the first OpenPGP signature over that
+
+Of an RPM's signature header nothing else is kept: nobody signs it, so it could hold anything.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
 from respin.safepath import relative
 from respin.trust import Role, TrustedSignature, TrustStore
-from respin.trust.rpmheaders import verify_header
+from respin.trust.rpmheaders import header_signatures, verify_header
 
 CHECKSUM = "CHECKSUM"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.asc"
@@ -60,8 +62,9 @@ def pack(checksum: bytes, bundles: Iterable[VerifiedBundle]) -> bytes:
         members[f"{number}/{MANIFEST}"] = bundle.manifest_bytes
         members[f"{number}/{SIGNATURE}"] = bundle.signature_bytes
         for index, rpm in enumerate(bundle.rpms, 1):
-            members[f"{number}/rpms/{index}.signature"] = rpm.signature_header
             members[f"{number}/rpms/{index}.header"] = rpm.header.raw
+            for count, packets in enumerate(header_signatures(rpm.signature_header, rpm.header.raw), 1):
+                members[f"{number}/rpms/{index}.header.{count}.sig"] = packets
     return _archive(members)
 
 
@@ -109,15 +112,21 @@ def verify_bundles(
         left -= {f"{number}/{MANIFEST}", f"{number}/{SIGNATURE}"}
         packages = []
         for index, rpm in enumerate(manifest.rpms, 1):
-            pair = (f"{number}/rpms/{index}.signature", f"{number}/rpms/{index}.header")
-            signature_header, main_header = (_member(members, one, where) for one in pair)
-            proven = verify_header(signature_header, main_header, trust, where=f"{where}:{pair[1]}", tmpdir=tmpdir)
+            main = f"{number}/rpms/{index}.header"
+            signatures = _numbered(members, main)
+            proven = verify_header(
+                [members[one] for one in signatures],
+                _member(members, main, where),
+                trust,
+                where=f"{where}:{main}",
+                tmpdir=tmpdir,
+            )
             if proven.header.nevra != rpm.nevra:
                 raise VerificationError(
-                    f"it is the header of {proven.header.nevra}", where=f"{where}:{pair[1]}", finding="evidence"
+                    f"it is the header of {proven.header.nevra}", where=f"{where}:{main}", finding="evidence"
                 )
             packages.append(ProvenPackage(proven.header, rpm.sha256, proven.signer))
-            left -= set(pair)
+            left -= {main, *signatures}
         headers = [package.header for package in packages]
         lint.check(manifest, headers, where=place)
         effects.check(manifest.effects, effects.derive(headers), where=place)
@@ -129,6 +138,14 @@ def verify_bundles(
             finding="evidence",
         )
     return tuple(found)
+
+
+def _numbered(members: Mapping[str, bytes], main: str) -> List[str]:
+    """The names of the signatures over a header, from number one on without a gap."""
+    names: List[str] = []
+    while f"{main}.{len(names) + 1}.sig" in members:
+        names.append(f"{main}.{len(names) + 1}.sig")
+    return names
 
 
 def _member(members: Mapping[str, bytes], name: str, where: str) -> bytes:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import VerificationError
-from respin.formats.rpmfile import RpmFile, RpmHeader
+from respin.formats.rpmfile import Header, RpmFile, RpmHeader
+from respin.formats.rpmfile.content import rpm_header
 from respin.formats.rpmfile.package import LEAD_SIZE
 from respin.trust.model import Role, TrustedSignature
 from respin.trust.store import TrustStore
@@ -25,31 +27,33 @@ class SignedHeader:
     signer: TrustedSignature
 
 
-def verify_header(
-    signature_header: bytes, header: bytes, trust: TrustStore, *, where: str, tmpdir: Path
-) -> SignedHeader:
-    """Judge a package by its signature header and main header, both as they stand in the RPM.
-
-    Every signature over the header alone must count, and there must be one; signatures over the payload cannot be
-    checked here and don't count. Raises MalformedError, VerificationError or PolicyError.
-    """
+def header_signatures(signature_header: bytes, header: bytes) -> Tuple[bytes, ...]:
+    """The OpenPGP signatures over the main header alone that a package's signature header holds."""
     lead = b"\xed\xab\xee\xdb" + bytes(74) + b"\0\5" + bytes(LEAD_SIZE - 80)
-    view = BytesView(lead + signature_header + bytes(-len(signature_header) % 8) + header, where)
-    package = RpmFile.parse(view)
-    if package.signature.raw != signature_header or package.header.raw != header:
-        raise VerificationError("the headers are not those of one package", where=where, finding="malformed")
-    signer = None
-    with trust.keyring(Role.RPM, tmpdir) as keyring:
-        for signature in package.signatures():
-            if not signature.covers_payload:
-                judged = keyring.verify_detached(signature.packets, package.header.raw)
-                counted = trust.judge(Role.RPM, package.header.name, judged, where=where)
-                signer = signer or counted
-    if signer is None:
+    padding = bytes(-len(signature_header) % 8)
+    package = RpmFile.parse(BytesView(lead + signature_header + padding + header, "the package"))
+    return tuple(signature.packets for signature in package.signatures() if not signature.covers_payload)
+
+
+def verify_header(
+    signatures: Sequence[bytes], header: bytes, trust: TrustStore, *, where: str, tmpdir: Path
+) -> SignedHeader:
+    """Judge a package by its main header and the detached signatures over it.
+
+    Every signature must count, and there must be one. Raises MalformedError, VerificationError or PolicyError.
+    """
+    if not signatures:
         raise VerificationError(
             "no signature covers the header alone, so the package cannot be judged without its payload",
             where=where,
             remedy="have the package signed by rpm 4.14 or newer",
             finding="unsigned",
         )
-    return SignedHeader(package.header, signer)
+    parsed = Header.parse(BytesView(header, where), 0, signature=False)
+    if parsed.raw != header:
+        raise VerificationError("something follows the header", where=where, finding="malformed")
+    package = rpm_header(parsed, where=where)
+    with trust.keyring(Role.RPM, tmpdir) as keyring:
+        judged = [keyring.verify_detached(signature, header) for signature in signatures]
+    signers = [trust.judge(Role.RPM, package.name, one, where=where) for one in judged]
+    return SignedHeader(package, signers[0])

@@ -1,0 +1,288 @@
+"""The ISO's author is hostile, and has a key that the verifier trusts for respins.
+
+Digest, media check, restore map and signature are all made right again after each change, so only the account of every
+byte and of every path can tell. Verification gets the trust store and the one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import struct
+import subprocess
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from tests.end_to_end.conftest import Respun
+from tests.support import rawiso
+from tests.support.attacker import MEDIA, Forgery, evil_build
+from tests.support.forge import Done, Forge
+
+B = 2048
+
+
+@pytest.fixture
+def forgery(respun: Respun, forge: Forge, tmp_path: Path) -> Forgery:
+    """A copy to change."""
+    return Forgery(respun.iso, tmp_path / "forged.iso", forge.keys)
+
+
+def finding(done: Done) -> str:
+    """The finding of a refusal."""
+    assert done.code in (3, 4), f"{done.code}: {done.out} {done.err}"
+    return str(done.json["error"]["finding"])
+
+
+def test_a_forgery_without_a_change_is_accepted(forge: Forge, forgery: Forgery) -> None:
+    """The attacker's tools work: otherwise the tests below would prove nothing."""
+    done = forge.verify(forgery.finish(), base=None)
+    assert done.code == 0, done.err
+    assert done.json["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("what", "offset"),
+    [("MBR boot code", 100), ("MBR partition table", 446 + 9), ("system area", 12 * B), ("GPT header", 512 + 60)],
+)
+def test_a_patched_system_area(forge: Forge, forgery: Forgery, what: str, offset: int) -> None:
+    forgery.change(offset, bytes([forgery.data[offset] ^ 1]))
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors", what
+
+
+@pytest.mark.parametrize(
+    ("path", "distance"),
+    [
+        ("/isolinux/isolinux.cfg", 30),
+        ("/isolinux/boot.cat", 33),
+        ("/isolinux/efiboot.img", 70_000),
+        ("/EFI/BOOT/grub.cfg", 5),
+    ],
+)
+def test_another_boot_file_while_the_stock_one_is_carried_as_a_blob(
+    forge: Forge, forgery: Forgery, path: str, distance: int
+) -> None:
+    offset = forgery.place(path)[0] + distance
+    forgery.change(offset, bytes([forgery.data[offset] ^ 1]))
+    assert finding(forge.verify(forgery.finish(), base=None)) in ("not-the-vendors", "protected-set")
+
+
+def test_bytes_in_a_gap_between_files(forge: Forge, forgery: Forgery) -> None:
+    offset, size = forgery.place("/isolinux/isolinux.cfg")
+    gap = offset + size
+    assert size % B, "there must be a gap behind the file"
+    forgery.change(gap, b"hidden")
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+
+
+def test_bytes_in_the_padding_behind_the_root_image(forge: Forge, forgery: Forgery) -> None:
+    offset, size = forgery.place("/LiveOS/squashfs.img")
+    end = offset + -(-size // B) * B
+    following = min(r.extent * B for r in rawiso.records(bytes(forgery.data), False) if r.extent * B >= end)
+    if following == end:
+        pytest.skip("the next file follows at once")
+    forgery.change(following - B, b"hidden")
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+
+
+def test_bytes_appended_to_the_iso(forge: Forge, forgery: Forgery) -> None:
+    forgery.data += b"another partition".ljust(1 << 20, b"\0")
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+
+
+def test_a_directory_record_in_one_tree_only(forge: Forge, forgery: Forgery) -> None:
+    record = next(r for r in rawiso.records(bytes(forgery.data), True) if r.path.endswith("isolinux.cfg"))
+    target = next(r for r in rawiso.records(bytes(forgery.data), True) if r.path.endswith("grub.cfg"))
+    forgery.change(record.offset + 2, struct.pack("<L", target.extent) + struct.pack(">L", target.extent))
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+
+
+def test_the_slot_moved(forge: Forge, forgery: Forgery) -> None:
+    """Into a place inside of the covered bytes, in both trees."""
+    for joliet in (False, True):
+        record = next(
+            r for r in rawiso.records(bytes(forgery.data), joliet) if r.path.rstrip(";1").endswith("respin.sig")
+        )
+        moved = record.extent - 4
+        forgery.data[record.offset + 2 : record.offset + 10] = struct.pack("<L", moved) + struct.pack(">L", moved)
+    assert finding(forge.verify(forgery.finish(), base=None)) in ("bad-slot", "not-the-vendors")
+
+
+@pytest.mark.parametrize("target", ["/respin.sig", "/respin.json", "/respin.restore", "media"])
+def test_a_restore_map_that_reads_what_is_not_the_vendors(forge: Forge, forgery: Forgery, target: str) -> None:
+    offset = MEDIA[0] if target == "media" else forgery.place(target)[0]
+    document, originals = forgery.restore_map()
+    gap = document["copies"][0][2] if document["copies"][0][0] == 0 else 0
+    document["copies"].insert(1 if gap else 0, [gap, offset, 8])
+    forgery.set_restore_map(document, originals[8:])
+    assert finding(forge.verify(forgery.finish(), base=None)) == "bad-restore-map"
+
+
+def test_a_restore_map_with_overlapping_copies(forge: Forge, forgery: Forgery) -> None:
+    document, originals = forgery.restore_map()
+    base, source, length = document["copies"][1]
+    document["copies"].insert(1, [base, source, min(length, 64)])
+    forgery.set_restore_map(document, originals)
+    assert finding(forge.verify(forgery.finish(), base=None)) == "bad-restore-map"
+
+
+def test_another_vendor_iso_behind_the_map(forge: Forge, forgery: Forgery) -> None:
+    """The map brings back something consistent that the vendor never signed."""
+    document, originals = forgery.restore_map()
+    changed = bytes([originals[0] ^ 1]) + originals[1:]
+    forgery.set_restore_map(document, changed)
+    assert finding(forge.verify(forgery.finish(), base=None)) == "restore-digest"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("plugin", "nokey"), ("base", "nokey"), ("unknown", "nokey"), ("expired", "nokey")]
+)
+def test_signed_by_a_key_of_another_role(forge: Forge, forgery: Forgery, key: str, expected: str) -> None:
+    assert finding(forge.verify(forgery.finish(key), base=None)) == expected
+
+
+@pytest.mark.parametrize(("key", "expected"), [("expired", "expkey"), ("revoked", "revkey"), ("weak", "weak")])
+def test_signed_by_a_key_that_no_longer_counts(
+    forge: Forge, forgery: Forgery, tmp_path: Path, key: str, expected: str
+) -> None:
+    roles = {**{role: [role] for role in ("base", "plugin", "rpm", "respin")}, key: ["respin"]}
+    store = forge.keys.make_store(tmp_path / "trust", roles)
+    assert finding(forge.verify(forgery.finish(key), base=None, trust=store)) == expected
+
+
+def test_a_second_statement_in_the_slot(forge: Forge, forgery: Forgery) -> None:
+    forgery.finish()
+    slot = forgery.read("/respin.sig").rstrip(b"\0")
+    forgery.write("/respin.sig", slot + slot)
+    forgery.path.write_bytes(forgery.data)
+    assert finding(forge.verify(forgery.path, base=None)) == "bad-slot"
+
+
+@pytest.mark.parametrize(
+    "member", ["1/manifest.json", "1/manifest.json.asc", "1/rpms/1.header", "1/rpms/1.header.1.sig", "CHECKSUM"]
+)
+def test_evidence_that_nobody_signed(forge: Forge, forgery: Forgery, member: str) -> None:
+    """One byte of what others signed; the archive itself stays canonical."""
+    data = bytearray(forgery.read("/respin.evidence"))
+    at = 0
+    while data[at : at + 100].rstrip(b"\0").decode() != member:
+        at += 512 + -(-int(data[at + 124 : at + 135], 8) // 512) * 512
+    size = int(data[at + 124 : at + 135], 8)
+    spot = at + 512 + (size // 2 if member != "CHECKSUM" else bytes(data[at + 512 :]).index(b") = ") + 5)
+    data[spot] ^= 1
+    forgery.write("/respin.evidence", bytes(data))
+    assert forge.verify(forgery.finish(), base=None).code == 3
+
+
+def test_a_statement_that_names_another_base(forge: Forge, forgery: Forgery) -> None:
+    statement = json.loads(forgery.read("/respin.json"))
+    statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"] = "0" * 64
+    forgery.write("/respin.json", json.dumps(statement, sort_keys=True, separators=(",", ":")).encode())
+    assert finding(forge.verify(forgery.finish(), base=None)) == "base-digest"
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        (["set_inode_field /usr/share/good/data mode 0104755"], "content"),
+        (["set_inode_field /usr/share/good/data uid 990"], "content"),
+        (["set_inode_field /usr/libexec/good/tool gid 990"], "content"),
+        (["ea_set /usr/libexec/good/tool security.capability 0123456789abcdefghij"], "content"),
+        (["set_inode_field /usr/sbin/persist mode 0104755"], "protected-"),
+        (["rm /usr/libexec/example-node/installer"], "protected-"),
+        (["symlink /usr/bin/backdoor /usr/share/good/data"], "undeclared-effect"),
+        (["rm /etc/default/version"], "vendor-path-changed"),
+        (["mkdir /opt/hidden"], "undeclared-effect"),
+        (["set_inode_field /usr/share/good/data mtime 20200101000000"], "content"),
+        (["mknod /dev/mem2 c 1 1"], "undeclared-effect"),
+    ],
+    ids=lambda value: value[0][:60] if isinstance(value, list) else value,
+)
+def test_the_root_changed_behind_the_plugins_back(
+    forge: Forge,
+    good_plugin: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commands: List[str],
+    expected: str,
+) -> None:
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch)
+    done = forge.verify(output, base=None)
+    assert done.code in (3, 4), done.out
+    error = done.json["error"]
+    assert expected in " ".join([error["finding"], *error["also"]]), error
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "expected"),
+    [
+        ("/etc/passwd", b"evil:x:0:0::/:/bin/sh\n", "user-database"),
+        ("/etc/shadow", b"good2:$6$abc:1::::::\n", "user-database"),
+    ],
+)
+def test_a_line_more_in_the_user_database(
+    forge: Forge,
+    good_plugin: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    line: bytes,
+    expected: str,
+) -> None:
+    new = tmp_path / "new"
+
+    def prepare(image: Path) -> None:
+        subprocess.run(["debugfs", "-R", f"dump {path} {new}", image], check=True, capture_output=True)
+        new.write_bytes(new.read_bytes() + line)
+
+    commands = [
+        f"rm {path}",
+        f"write {new} {path}",
+        f"set_inode_field {path} mode {'0100644' if 'passwd' in path else '0100640'}",
+    ]
+    if "shadow" in path:
+        commands.append(f"set_inode_field {path} gid 42")
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch, prepare=prepare)
+    done = forge.verify(output, base=None)
+    assert done.code == 4, done.out
+    error = done.json["error"]
+    assert expected in " ".join([error["finding"], *error["also"]]), error
+
+
+def test_a_package_more_in_the_rpm_database(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = forge.rpm("phantom")
+    database = tmp_path / "db"
+    database.mkdir()
+
+    def prepare(image: Path) -> None:
+        dump = f"dump /var/lib/rpm/rpmdb.sqlite {database}/rpmdb.sqlite"
+        subprocess.run(["debugfs", "-R", dump, image], check=True, capture_output=True)
+        command = [
+            "rpm",
+            "--dbpath",
+            str(database),
+            "--justdb",
+            "--nodeps",
+            "--ignoreos",
+            "--nosignature",
+            "-i",
+            str(extra),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        with contextlib.closing(sqlite3.connect(database / "rpmdb.sqlite")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    commands = [
+        "rm /var/lib/rpm/rpmdb.sqlite",
+        f"write {database}/rpmdb.sqlite /var/lib/rpm/rpmdb.sqlite",
+        "set_inode_field /var/lib/rpm/rpmdb.sqlite mode 0100644",
+    ]
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch, prepare=prepare)
+    done = forge.verify(output, base=None)
+    assert done.code == 4, done.out
+    error = done.json["error"]
+    assert "rpm-database" in " ".join([error["finding"], *error["also"]]), error

@@ -1,0 +1,190 @@
+"""A hostile author: has a key of role respin that the verifier trusts, and every tool.
+
+``Forgery`` edits a finished ISO and makes everything consistent again that its author can: restore map, statement,
+media check (by implantisomd5), signature. ``evil_build`` is a respin whose rules were switched off.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+
+from respin.build import build as build_module
+from respin.build import seal as seal_module
+from respin.build.prepare import BuildRequest
+from respin.byteview import FileView
+from respin.formats.squashfs.image import SquashfsImage
+from respin.formats.squashfs.nested import PatchedView
+from respin.root.install import Installed
+from tests.support import rawiso
+from tests.support.forge import Forge
+from tests.support.keys import KeyWorld
+
+B = 2048
+MEDIA = (16 * B + 883, 512)
+SLOT_SIZE = 16384
+
+
+class Forgery:
+    """A copy of a respun ISO that can be changed and made consistent again."""
+
+    def __init__(self, source: Path, target: Path, keys: KeyWorld) -> None:
+        self.path = target
+        self.keys = keys
+        self.data = bytearray(source.read_bytes())
+
+    def place(self, name: str) -> Tuple[int, int]:
+        """Byte offset and size of one of respin's files, by the Rock Ridge tree."""
+        record = next(r for r in rawiso.records(bytes(self.data), False) if r.path == name)
+        return record.extent * B, record.size
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        offset, size = self.place(name)
+        return bytes(self.data[offset : offset + size])
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace the content of a file by one that fits into it."""
+        offset, size = self.place(name)
+        assert len(content) <= size, f"{name} has room for {size} bytes, {len(content)} are wanted"
+        self.data[offset : offset + size] = content.ljust(size, b"\0")
+
+    def change(self, offset: int, new: bytes) -> None:
+        """Put ``new`` at ``offset``, and mend the restore map so that the vendor's ISO still comes back."""
+        old = bytes(self.data[offset : offset + len(new)])
+        self.data[offset : offset + len(new)] = new
+        document, originals = self.restore_map()
+        copies, taken, position, cut = [], 0, 0, None
+        for base, source, length in document["copies"]:
+            taken += base - position
+            position = base + length
+            if source <= offset and offset + len(new) <= source + length:
+                head = offset - source
+                if head:
+                    copies.append([base, source, head])
+                rest = length - head - len(new)
+                if rest:
+                    copies.append([base + head + len(new), source + head + len(new), rest])
+                cut = taken
+            else:
+                copies.append([base, source, length])
+        if cut is not None:
+            originals = originals[:cut] + old + originals[cut:]
+            document["copies"] = copies
+        self.set_restore_map(document, originals)
+
+    def restore_map(self) -> Tuple[Dict[str, Any], bytes]:
+        """The map with its copies as triples, and the originals."""
+        line, _, rest = self.read("/respin.restore").partition(b"\n")
+        document = json.loads(line)
+        numbers = document["copies"]
+        document["copies"] = [list(triple) for triple in zip(numbers[0::3], numbers[1::3], numbers[2::3])]
+        return document, zlib.decompress(rest[: document["packed"]])
+
+    def set_restore_map(self, document: Dict[str, Any], originals: bytes) -> None:
+        """Write the map back; packed as small as it gets, so that there is room for more entries."""
+        packed = zlib.compress(originals, 9)
+        numbers = [number for triple in document["copies"] for number in triple]
+        document = {**document, "copies": numbers, "originals": len(originals), "packed": len(packed)}
+        line = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        self.write("/respin.restore", line + packed)
+
+    def finish(self, key: str = "respin") -> Path:
+        """Make digest, media check and signature right again and write the file."""
+        statement = json.loads(self.read("/respin.json"))
+        covered = bytearray(self.data)
+        for name in ("/respin.json", "/respin.sig"):
+            offset, size = self.place(name)
+            covered[offset : offset + size] = bytes(size)
+        covered[MEDIA[0] : sum(MEDIA)] = b" " * MEDIA[1]
+        statement["subject"][0]["digest"]["sha256"] = hashlib.sha256(covered).hexdigest()
+        raw = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        self.write("/respin.json", raw)
+        self.sign(key)
+        self.path.write_bytes(self.data)
+        subprocess.run(["implantisomd5", "--force", self.path], check=True, capture_output=True)
+        self.data = bytearray(self.path.read_bytes())
+        return self.path
+
+    def sign(self, key: str) -> None:
+        """Fill the slot with a signature by a key of the key world."""
+        raw = self.read("/respin.json")
+        pae = b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(raw), raw)
+        signature = {
+            "keyid": self.keys.fingerprints[key],
+            "sig": base64.b64encode(self.keys.detach_sign(key, pae)).decode(),
+        }
+        slot = {"payloadType": "application/vnd.in-toto+json", "signatures": [signature]}
+        self.write("/respin.sig", json.dumps(slot, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+
+
+def evil_build(
+    forge: Forge,
+    plugin: Path,
+    output: Path,
+    commands: List[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    prepare: Callable[[Path], None] = lambda image: None,
+) -> Path:
+    """A signed respin in which the author changed the root by debugfs ``commands`` behind the plugin's back."""
+    real_install = build_module.install
+
+    def install(*arguments: Any, **keywords: Any) -> Installed:
+        installed = real_install(*arguments, **keywords)
+        job = arguments[0]
+        view = FileView(job.iso_fd, job.iso_name, job.squashfs_offset, job.squashfs_size)
+        nested = SquashfsImage.open(view).open_file(job.image_path)
+        patched = PatchedView(nested, installed.changed_blocks)
+        image = output.with_suffix(".image")
+        with image.open("wb") as file:
+            file.truncate(patched.size)
+            for index in range(patched.blocks_total):
+                if index in installed.changed_blocks or not nested.is_hole(index):
+                    file.seek(index * patched.block_size)
+                    file.write(patched.block(index))
+        prepare(image)
+        script = "\n".join(commands) + "\n"
+        done = subprocess.run(["debugfs", "-w", "-f", "-", image], input=script, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        subprocess.run(["e2fsck", "-fy", image], capture_output=True, check=False)
+        changed: Dict[int, bytes] = {}
+        with image.open("rb") as file:
+            for index in range(patched.blocks_total):
+                file.seek(index * patched.block_size)
+                data = file.read(patched.block_size)
+                if data != nested.block(index):
+                    changed[index] = data
+        image.unlink()
+        return dataclasses.replace(installed, changed_blocks=_Blocks(changed))
+
+    monkeypatch.setattr(build_module, "install", install)
+    monkeypatch.setattr(build_module, "require_none", lambda findings: None)
+    monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: None)
+    build_module.build(
+        BuildRequest(
+            base=forge.iso,
+            plugins=(plugin,),
+            trust=forge.keys.trust,
+            output=output,
+            base_checksum=forge.checksum,
+            sign_key=forge.keys.fingerprints["respin"],
+            gnupg_home=forge.keys.gnupg_home,
+        )
+    )
+    return output
+
+
+class _Blocks(Dict[int, bytes]):
+    """Changed blocks in memory, with the interface of those in a file."""
+
+    def close(self) -> None:
+        """Nothing to give up."""
