@@ -16,7 +16,7 @@ from rich.text import Text
 
 from respin.errors import RespinError
 from respin.progress import Step
-from respin.safepath import show
+from respin.safepath import printable, show
 
 # Of many findings of one kind a person needs the first few; --json has them all.
 MOST_LINES = 20
@@ -44,7 +44,7 @@ class Console:
         if self.json_output:
             sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
         else:
-            self._out.print(Text.from_ansi(human) if "\x1b" in human else Text(human), soft_wrap=True)
+            self._out.print(_harmless(Text.from_ansi(human) if "\x1b" in human else Text(human)), soft_wrap=True)
         sys.stdout.flush()
 
     def markup(self, document: Mapping[str, Any], text: Text) -> None:
@@ -52,16 +52,16 @@ class Console:
         if self.json_output:
             self.result(document, "")
         else:
-            self._out.print(text, soft_wrap=True)
+            self._out.print(_harmless(text), soft_wrap=True)
 
     def note(self, text: str, *, level: int = 0) -> None:
         """Say something on the side; ``level`` is how many -v it takes to hear it."""
         if not self.verbosity.quiet and self.verbosity.level >= level:
-            self._err.print(Text(text), soft_wrap=True)
+            self._err.print(_harmless(Text(text)), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Say something a person should act on; -q does not silence it."""
-        self._err.print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+        self._err.print(_harmless(Text.assemble(("warning: ", "bold yellow"), text)), soft_wrap=True)
 
     def error(self, error: RespinError) -> None:
         """Explain a failure: what, where, what to do; under --json also as a document on stdout."""
@@ -70,13 +70,13 @@ class Console:
             sys.stdout.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
         text = Text.assemble(("error: ", "bold red"), (f"{show(error.where)}: " if error.where else ""), error.what)
         text.append(f" [{error.finding}]", style="dim")
-        self._err.print(text, soft_wrap=True)
+        self._err.print(_harmless(text), soft_wrap=True)
         for line in error.also[:MOST_LINES]:
-            self._err.print(Text(f"  also: {line}"), soft_wrap=True)
+            self._err.print(_harmless(Text(f"  also: {line}")), soft_wrap=True)
         if len(error.also) > MOST_LINES:
             self._err.print(Text(f"  and {len(error.also) - MOST_LINES} more"), soft_wrap=True)
         if error.remedy:
-            self._err.print(Text.assemble(("  what to do: ", "bold"), error.remedy), soft_wrap=True)
+            self._err.print(_harmless(Text.assemble(("  what to do: ", "bold"), error.remedy)), soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, total: Optional[int] = None) -> Iterator[Step]:
@@ -86,12 +86,18 @@ class Console:
             yield _Quiet()
             return
         if self._err.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+            )
             with RichProgress(*columns, console=self._err, transient=True) as bars:
-                yield _Bar(bars, bars.add_task(title, total=total))
+                yield _Bar(bars, bars.add_task(show(title), total=total))
         else:
             yield _Quiet()
-        self._err.print(Text(f"  {title}: {time.monotonic() - started:.1f} s"), soft_wrap=True, style="dim")
+        done = _harmless(Text(f"  {title}: {time.monotonic() - started:.1f} s"))
+        self._err.print(done, soft_wrap=True, style="dim")
 
 
 class _Quiet:
@@ -106,6 +112,12 @@ class _Bar:
 
     def advance(self, amount: int) -> None:
         self._bars.advance(self._task, amount)
+
+
+def _harmless(text: Text) -> Text:
+    """``text`` with nothing in it that a terminal obeys, whoever let a name from outside into it; styles stay."""
+    text.plain = "".join(c if c in "\n\t" or printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text.plain)
+    return text
 
 
 def describe_error(error: RespinError) -> Mapping[str, Any]:
