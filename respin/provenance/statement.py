@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
-from urllib.parse import quote
+
+from packageurl import PackageURL
 
 from respin import __version__
 from respin.errors import MalformedError
@@ -20,6 +21,7 @@ from respin.node.protected import ProtectedDigest
 from respin.plan import InstallPlan
 from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
 from respin.root.delta import Delta, Entry
+from respin.safepath import show
 from respin.strictjson import Fields
 
 BUILD_TYPE = "urn:respin:build:nested:1"
@@ -74,11 +76,10 @@ class Claims:
 
 
 def package_url(header: RpmHeader, vendor: str) -> str:
-    """The purl of a package (github.com/package-url/purl-spec, type rpm), without percent-encoding surprises."""
-    namespace = quote(vendor.lower().replace(" ", "-"), safe="") or "unknown"
-    version = quote(f"{header.version}-{header.release}", safe="")
-    epoch = f"&epoch={header.epoch}" if header.epoch else ""
-    return f"pkg:rpm/{namespace}/{quote(header.name, safe='')}@{version}?arch={quote(header.arch, safe='')}{epoch}"
+    """The purl of a package (github.com/package-url/purl-spec, type rpm)."""
+    qualifiers = {"arch": header.arch, **({"epoch": str(header.epoch)} if header.epoch else {})}
+    namespace = show(vendor).lower().replace(" ", "-").replace("/", "-") or "unknown"
+    return PackageURL("rpm", namespace, header.name, f"{header.version}-{header.release}", qualifiers).to_string()
 
 
 def compose(

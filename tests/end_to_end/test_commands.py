@@ -21,6 +21,7 @@ COMMANDS = [
     ["inspect"],
     ["restore"],
     ["sign"],
+    ["sbom"],
     ["doctor"],
     ["bundle", "create"],
     ["bundle", "sign"],
