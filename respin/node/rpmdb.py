@@ -2,16 +2,17 @@
 
 rpm's sqlite backend keeps one table ``Packages(hnum INTEGER PRIMARY KEY, blob BLOB)``; a blob is a package header
 without its magic (rpm lib/backend/sqlite.c). The database is untrusted: it is opened read only, as immutable, and
-nothing but that table is read.
+nothing but that table and the names of what else there is are read.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Tuple
+from typing import FrozenSet, Iterator, Mapping, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
@@ -73,26 +74,39 @@ def locate(root: ExtImage) -> RpmDatabase:
 
 def read_headers(data: bytes, scratch: Path, where: str) -> Mapping[int, bytes]:
     """Every package header of a sqlite database, by its number; ``scratch`` is a private directory."""
+    with _opened(data, scratch, where) as connection:
+        kind = connection.execute("SELECT type FROM sqlite_master WHERE name='Packages'").fetchone()
+        if kind is None or kind[0] != "table":
+            raise MalformedError("the RPM database has no table Packages", where=where, finding="rpmdb")
+        rows: Tuple[Tuple[int, bytes], ...] = tuple(connection.execute("SELECT hnum, blob FROM Packages"))
+    for number, blob in rows:
+        if not isinstance(number, int) or not isinstance(blob, bytes) or len(blob) > LIMITS.rpm_header:
+            raise MalformedError("the RPM database holds a row that is no header", where=where, finding="rpmdb")
+    return dict(rows)
+
+
+def schema(data: bytes, scratch: Path, where: str) -> FrozenSet[Tuple[str, str]]:
+    """Name and definition of everything that a sqlite database defines: tables, indexes, views and triggers."""
+    with _opened(data, scratch, where) as connection:
+        rows = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master").fetchall()
+    return frozenset((str(name), str(sql)) for name, sql in rows)
+
+
+@contextmanager
+def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connection]:
     path = scratch / "rpmdb.sqlite"
     path.write_bytes(data)
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         try:
             connection.execute("PRAGMA trusted_schema=OFF")
-            kind = connection.execute("SELECT type FROM sqlite_master WHERE name='Packages'").fetchone()
-            if kind is None or kind[0] != "table":
-                raise MalformedError("the RPM database has no table Packages", where=where, finding="rpmdb")
-            rows: Tuple[Tuple[int, bytes], ...] = tuple(connection.execute("SELECT hnum, blob FROM Packages"))
+            yield connection
         finally:
             connection.close()
     except (sqlite3.Error, OverflowError) as error:
         raise MalformedError(f"the RPM database cannot be read: {error}", where=where, finding="rpmdb") from error
     finally:
         path.unlink()
-    for number, blob in rows:
-        if not isinstance(number, int) or not isinstance(blob, bytes) or len(blob) > LIMITS.rpm_header:
-            raise MalformedError("the RPM database holds a row that is no header", where=where, finding="rpmdb")
-    return dict(rows)
 
 
 def package(blob: bytes, where: str) -> RpmHeader:

@@ -27,9 +27,9 @@ def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
     users, groups = _ids(read_file(after, "/etc/passwd")), _ids(read_file(after, "/etc/group"))
     for path in sorted(plan.files):
         planned = plan.files[path]
-        if planned.entry.is_ghost:
-            continue
         inode = after.lookup(path)
+        if planned.entry.is_ghost and (inode is None or _like_its_ghost(inode, planned.entry)):
+            continue
         if inode is None:
             yield Finding("content", path, f"{planned.nevra} owns this path, but it was not installed")
             continue
@@ -37,6 +37,14 @@ def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
         if difference:
             yield Finding("content", path, f"it differs from the header of {planned.nevra}: {difference}")
     yield from judge_settings(plan, after)
+
+
+def _like_its_ghost(inode: ExtInode, entry: FileEntry) -> bool:
+    """Whether what a scriptlet made of a %ghost may be there: any content, no more rights than declared."""
+    if stat.S_ISLNK(inode.mode):
+        return True
+    same_kind = stat.S_IFMT(inode.mode) == stat.S_IFMT(entry.mode)
+    return same_kind and not stat.S_IMODE(inode.mode) & ~stat.S_IMODE(entry.mode)
 
 
 def _differences(

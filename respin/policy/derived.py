@@ -20,6 +20,7 @@ from respin.policy.findings import Finding
 from respin.policy.outcome import DEPMOD_FILES
 from respin.policy.preflight import module_name
 from respin.root.delta import Change, Delta
+from respin.safepath import show
 
 
 def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Path) -> Iterator[Finding]:
@@ -44,8 +45,11 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
 
 def _rpm_database(plan: InstallPlan, before: ExtImage, after: ExtImage, scratch: Path) -> Iterator[Finding]:
     file = plan.database.file
-    old = rpmdb.read_headers(read_file(before, file) or b"", scratch, f"{before.view.name}:{file}")
-    new = rpmdb.read_headers(read_file(after, file) or b"", scratch, f"{after.view.name}:{file}")
+    databases = [(read_file(root, file) or b"", scratch, f"{root.view.name}:{file}") for root in (before, after)]
+    old, new = (rpmdb.read_headers(*database) for database in databases)
+    defined = [rpmdb.schema(*database) for database in databases]
+    for name, _ in sorted(defined[0] ^ defined[1]):
+        yield Finding("rpm-database", file, f"{show(name)} is not defined as in the vendor's database")
     for number, blob in old.items():
         if new.get(number) != blob:
             yield Finding("rpm-database", file, f"the vendor's package record number {number} was changed or removed")

@@ -78,3 +78,15 @@ def test_a_linker_cache_that_a_scriptlet_wrote_is_made_anew(forge: Forge, tmp_pa
 def test_settings_for_what_is_the_vendors(forge: Forge, tmp_path: Path, path: str, content: str) -> None:
     done = forge.build(tmp_path / "out.iso", forge.plugin("setter", files={path: content}), json=True)
     refused(done, tmp_path / "out.iso", 4, "foreign-setting", path)
+
+
+def test_a_ghost_that_comes_alive_with_more_rights_than_its_package_says(forge: Forge, tmp_path: Path) -> None:
+    shell = "/usr/libexec/haunted-shell"
+    plugin = forge.plugin(
+        "haunted",
+        files={shell: "", "/usr/share/haunted/data": "some data\n"},
+        directives={shell: "%ghost"},
+        sections=f"%post\ncp /usr/bin/dash {shell}\nchmod 4755 {shell}\n",
+    )
+    done = forge.build(tmp_path / "out.iso", plugin, json=True)
+    refused(done, tmp_path / "out.iso", 4, "content", shell)

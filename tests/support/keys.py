@@ -146,8 +146,11 @@ class KeyWorld:
         preamble: str = "",
         sections: str = "",
         defines: Optional[Mapping[str, str]] = None,
+        directives: Optional[Mapping[str, str]] = None,
     ) -> Path:
         """Build an unsigned RPM with these ``files`` (path -> content).
+
+        ``directives`` (path -> ``%ghost``) stand before paths in the list of files.
 
         ``preamble`` takes header lines (``Requires: x``), ``sections`` whole sections (``%post`` with its script).
         """
@@ -166,7 +169,7 @@ class KeyWorld:
             + f"{preamble}\n%description\nFor tests.\n%install\nmkdir -p %{{buildroot}}\n"
             + "\n".join(install)
             + f"\n{sections}\n%files\n"
-            + "\n".join(f'"{target}"' for target in files)
+            + "\n".join(f'{(directives or {}).get(target, "")} "{target}"' for target in files)
             + "\n"
         )
         settings = {

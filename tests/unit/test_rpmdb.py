@@ -1,0 +1,37 @@
+"""What an RPM database defines: a trigger would run at each later use of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from respin.errors import MalformedError
+from respin.node import rpmdb
+
+
+def database(path: Path, *statements: str) -> bytes:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    return path.read_bytes()
+
+
+def test_rows_are_no_part_of_the_schema_and_triggers_are(tmp_path: Path) -> None:
+    plain = database(tmp_path / "plain")
+    filled = database(tmp_path / "filled", "INSERT INTO Packages (blob) VALUES (x'00')")
+    trigger = "CREATE TRIGGER evil AFTER INSERT ON Packages BEGIN DELETE FROM Packages; END"
+    armed = database(tmp_path / "armed", trigger)
+    schemas = [rpmdb.schema(data, tmp_path, "db") for data in (plain, filled, armed)]
+    assert schemas[0] == schemas[1]
+    assert schemas[2] - schemas[0] == {("evil", trigger)}
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError):
+        rpmdb.schema(b"no database", tmp_path, "db")
