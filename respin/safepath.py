@@ -61,6 +61,25 @@ def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
     return next((pattern for pattern, matcher in matchers if matcher.fullmatch(path)), None)
 
 
+def may_match_below(directory: str, patterns: Iterable[str]) -> bool:
+    """Whether one of ``patterns`` could cover a path below the absolute path ``directory``."""
+    parts = tuple(part for part in directory.split("/") if part)
+    return any(_leads_below(parts, pattern) for pattern in patterns)
+
+
+def _leads_below(parts: Tuple[str, ...], pattern: str) -> bool:
+    tree = pattern.endswith("/**")
+    wanted = tuple(part for part in (pattern[:-3] if tree else pattern).split("/") if part)
+    if len(wanted) <= len(parts) and not (tree and wanted):
+        return tree
+    return all(_part(one).fullmatch(part) for one, part in zip(wanted, parts))
+
+
+@functools.lru_cache(maxsize=4096)
+def _part(pattern: str) -> "Pattern[str]":
+    return re.compile(_expression(pattern), re.DOTALL)
+
+
 @functools.lru_cache(maxsize=64)
 def _compile(patterns: Tuple[str, ...]) -> "Tuple[Tuple[str, Pattern[str]], ...]":
     return tuple((pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns)

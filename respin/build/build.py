@@ -6,7 +6,7 @@ import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Container, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from respin import process
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
@@ -14,13 +14,14 @@ from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
 from respin.bundle import verify as verify_bundle
 from respin.formats.ext.image import ExtImage
-from respin.formats.squashfs.nested import NestedView, PatchedView
+from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.splice import SplicedSquashfs, splice_file
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.places import FACTS
 from respin.node.profile import built_in
-from respin.node.treediff import SameBytes, compare
+from respin.node.treediff import compare
+from respin.node.treeindex import Ranges, TreeIndex
 from respin.plan import InstallPlan, ordered
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
@@ -86,11 +87,13 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             require_none(judge_plan(plan))
         installed = _install(base, plan, bundles, workspace, progress)
         stack.callback(installed.changed_blocks.close)
-        shipped = _judge_outcome(plan, installed, workspace, progress)
+        with progress.step("reading the vendor's root"):
+            index = TreeIndex(node.root)
+        shipped = _judge_outcome(plan, installed, index, workspace, progress)
         with progress.step("compressing the changed blocks"):
             spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(), request.restorable)
+        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(), request.restorable, index)
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,
@@ -132,25 +135,19 @@ def _install(
     )
 
 
-def _judge_outcome(plan: InstallPlan, installed: Installed, workspace: Workspace, progress: Progress) -> Delta:
+def _judge_outcome(
+    plan: InstallPlan, installed: Installed, index: TreeIndex, workspace: Workspace, progress: Progress
+) -> Delta:
     """Judge the root as it will be shipped, by the reader that verification uses; returns all that differs in it."""
     with progress.step("judging the outcome"):
-        after = ExtImage.open(PatchedView(plan.node.nested, installed.changed_blocks))
-        shipped = compare(plan.node.root, after, unchanged_blocks(plan.node.nested, installed.changed_blocks))
+        nested = plan.node.nested
+        after = ExtImage.open(PatchedView(nested, installed.changed_blocks))
+        changed = Ranges.of_blocks(installed.changed_blocks, nested.block_size, nested.size)
+        shipped = compare(plan.node.root, after, changed, index)
         require_none(judge_shipped(shipped, installed.delta, installed.facts))
         require_none(judge_content(plan, after))
         require_none(judge_derived(plan, shipped, after, workspace.path))
         return shipped
-
-
-def unchanged_blocks(nested: NestedView, changed: Container[int]) -> SameBytes:
-    """Says of a byte range of the root image whether no changed block touches it."""
-    size = nested.block_size
-
-    def same_bytes(offset: int, length: int) -> bool:
-        return not any(index in changed for index in range(offset // size, -(-(offset + length) // size)))
-
-    return same_bytes
 
 
 def _toolchain() -> Mapping[str, str]:

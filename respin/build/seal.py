@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from respin.build.layout import Laid, LayoutJob, lay_out
 from respin.build.writer import write_output
 from respin.bundle import VerifiedBundle
 from respin.byteview import FileView, chunks
-from respin.digest import sha256_view
 from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.openpgp import Signer
@@ -22,21 +20,25 @@ from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.profile import built_in
 from respin.node.protected import protected_digests
+from respin.node.treeindex import TreeIndex
 from respin.plan import InstallPlan
 from respin.progress import Progress
 from respin.provenance import evidence, sidecar, slot, statement
-from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, masks
+from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
 from respin.root.delta import Delta
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, verify_signatures
-from respin.verify.verify import Stock, verify_output
+from respin.verify.verify import Stock, read_output, verify_output
 from respin.workspace import Output, write_file
 
 
 @dataclass(frozen=True)
 class SealJob:
-    """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image."""
+    """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
+
+    ``index`` is that of the vendor's root.
+    """
 
     base: VerifiedBase
     plan: InstallPlan
@@ -45,6 +47,7 @@ class SealJob:
     spliced: SplicedSquashfs
     toolchain: Mapping[str, str]
     restorable: bool
+    index: TreeIndex
 
 
 @dataclass(frozen=True)
@@ -57,23 +60,6 @@ class Sealed:
     restore_size: int
     sidecars: Tuple[Path, ...]
     report: Report
-
-
-class _RangeDigest:
-    """SHA-256 of one byte range of a stream that is fed in order."""
-
-    def __init__(self, offset: int, size: int) -> None:
-        self._start, self._end, self._position = offset, offset + size, 0
-        self._digest = hashlib.sha256()
-
-    def update(self, data: bytes) -> None:
-        start, end = max(self._start - self._position, 0), self._end - self._position
-        if start < len(data) and end > 0:
-            self._digest.update(data[start:end])
-        self._position += len(data)
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
 
 
 class _UpTo:
@@ -111,9 +97,9 @@ def seal(
     if signer is not None:
         with progress.step("signing the statement"):
             _put(output.fd, placed[f"/{SLOT}"][0], slot.encode(sidecar.sign(final, signer)))
-    report = _verify(base, output, final, signer, trust, tmpdir, progress)
+    stock = Stock(node, base.claim, job.index, protected)
+    report, sha256 = _verify(stock, output, final, signer, trust, tmpdir, progress)
     size = laid.plan.size
-    sha256 = sha256_view(FileView(output.fd, str(output.target)), progress, "hashing the finished ISO")
     bom = _bill_of_materials(output, final, tmpdir)
     sidecars = _publish(output, final, sha256, size, signer, bom)
     restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
@@ -137,7 +123,7 @@ def _write(
     placed = laid.plan.files
     where = placed[f"/{STATEMENT}"]
     covered = MaskedDigest(masks(where, placed[f"/{SLOT}"], media_check=has_media_check))
-    image = _RangeDigest(*placed[job.plan.node.squashfs_path])
+    image = RangeDigest(*placed[job.plan.node.squashfs_path])
     media = mediacheck.MediaCheckHasher(laid.plan.volume_space_size) if has_media_check else None
     sinks = [covered.update, image.update]
     if media is not None:
@@ -164,15 +150,15 @@ def _put(fd: int, offset: int, data: bytes) -> None:
 
 
 def _verify(
-    base: VerifiedBase,
+    stock: Stock,
     output: Output,
     final: bytes,
     signer: Optional[Signer],
     trust: TrustStore,
     tmpdir: Path,
     progress: Progress,
-) -> Report:
-    """Verify what was written as ``respin verify --base`` does, before anybody else sees it."""
+) -> Tuple[Report, str]:
+    """Verify what was written as ``respin verify --base`` does, before anybody else sees it; the SHA-256, too."""
     opened = open_node(FileView(output.fd, str(output.target)), built_in())
     raw, envelope = read_statement(opened.iso)
     if raw != final:
@@ -181,7 +167,8 @@ def _verify(
     if signer is not None:
         signature = verify_signatures(opened.iso, envelope, trust, tmpdir).trusted
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
-    return verify_output(opened, claims, signature, Stock(base.view(), base.claim), trust, tmpdir, progress)
+    reading = read_output(opened, claims, progress, plain=True)
+    return verify_output(opened, claims, signature, reading, stock, trust, tmpdir, progress), reading.plain
 
 
 def _bill_of_materials(output: Output, final: bytes, tmpdir: Path) -> bytes:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import ExitStack
 from typing import Callable, Iterable, Sequence
 
 from respin.byteview import FileView
 from respin.errors import VerificationError
+from respin.fanout import FanOut
 from respin.node.base import VerifiedBase
 from respin.progress import Progress
 from respin.segments import Copy, Data, Segment
@@ -22,24 +24,23 @@ STEP = 1 << 20
 class _RehashingReader:
     """Reads ranges of the base in ascending order and hashes the whole of it on the way."""
 
-    def __init__(self, base: VerifiedBase) -> None:
+    def __init__(self, base: VerifiedBase, hash_piece: Callable[[bytes], None]) -> None:
         self._view: FileView = base.view()
-        self._digest = hashlib.sha256()
+        self._hash = hash_piece
         self._position = 0
 
     def read(self, offset: int, length: int) -> bytes:
         while self._position < offset:
-            self._digest.update(self._next(min(STEP, offset - self._position)))
+            self._hash(self._next(min(STEP, offset - self._position)))
         if offset < self._position:  # a range that is wanted twice was hashed when it was read first
             return self._view.read(offset, length)
         data = self._next(length)
-        self._digest.update(data)
+        self._hash(data)
         return data
 
-    def finish(self) -> str:
+    def finish(self) -> None:
         while self._position < self._view.size:
-            self._digest.update(self._next(min(STEP, self._view.size - self._position)))
-        return self._digest.hexdigest()
+            self._hash(self._next(min(STEP, self._view.size - self._position)))
 
     def _next(self, length: int) -> bytes:
         data = self._view.read(self._position, length)
@@ -59,16 +60,19 @@ def write_output(
 
     Raises VerificationError when the base no longer has the digest that it was verified with.
     """
-    reader = _RehashingReader(base)
+    digest = hashlib.sha256()
     copied = 0
-    with progress.step("writing the new ISO", size) as step, os.fdopen(fd, "wb", buffering=0, closefd=False) as out:
+    with ExitStack() as stack:
+        step = stack.enter_context(progress.step("writing the new ISO", size))
+        out = stack.enter_context(os.fdopen(fd, "wb", buffering=0, closefd=False))
+        written, read = stack.enter_context(FanOut(sinks)), stack.enter_context(FanOut([digest.update]))
+        reader = _RehashingReader(base, read.feed)
 
         def put(data: bytes) -> None:
             left = memoryview(data)
             while left:
                 left = left[out.write(left) :]
-            for sink in sinks:
-                sink(data)
+            written.feed(data)
             step.advance(len(data))
 
         for segment in segments:
@@ -82,7 +86,8 @@ def write_output(
                     copied += length
                 else:
                     put(bytes(length))
-    if reader.finish() != base.claim.sha256:
+        reader.finish()
+    if digest.hexdigest() != base.claim.sha256:
         raise VerificationError(
             "the file changed while it was being copied",
             where=str(base.path),

@@ -29,6 +29,8 @@ EROFS_MAGIC_OFFSET, EROFS_MAGIC = 1024, b"\xe2\xe1\xf5\xe0"
 ROOT_IMAGES = ("/LiveOS/squashfs.img", "/LiveOS/rootfs.img", "/live/filesystem.squashfs", "/images/install.img")
 # An image of a root file system is a large file; smaller files in a squashfs can't be one.
 SMALLEST_ROOT = 8 << 20
+# Of a root image's decompressed blocks; a build has two Nodes open at once.
+CACHE = 24 << 20
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
             remedy=f"known: {known}; without a profile nobody knows what the installer and the persistence layer are",
             finding="profile",
         )
-    nested = squashfs.open_file(image.path)
+    nested = squashfs.open_file(image.path, cache_size=CACHE)
     return NodeImage(
         iso, identity, identity.profile, identity.root_image, squashfs, image, nested, ExtImage.open(nested)
     )

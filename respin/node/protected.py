@@ -6,19 +6,18 @@ so that it can be computed without respin.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping
 
 from respin import strictjson
 from respin.byteview import chunks
-from respin.digest import sha256_chunks
+from respin.digest import sha256_chunks, sha256_hex
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.iso9660.image import IsoImage
-from respin.node.profile import Profile, ProtectedSet
-from respin.safepath import first_match
+from respin.node.profile import Profile
+from respin.safepath import first_match, may_match_below
 
 
 @dataclass(frozen=True)
@@ -31,28 +30,27 @@ class ProtectedDigest:
 
 def protected_digests(iso: IsoImage, root: ExtImage, profile: Profile) -> Mapping[str, ProtectedDigest]:
     """The digest of each protected set of ``profile`` ("installer", "persistence")."""
-    tree = [(path, inode) for path, inode in root.walk("/")]
-    return {name: _digest(iso, root, tree, members) for name, members in sorted(profile.protected.items())}
-
-
-def _digest(iso: IsoImage, root: ExtImage, tree: List[Tuple[str, ExtInode]], members: ProtectedSet) -> ProtectedDigest:
-    digest = hashlib.sha256()
-    count = 0
-    for line in _lines(iso, root, tree, members):
-        digest.update(line + b"\n")
-        count += 1
-    return ProtectedDigest(digest.hexdigest(), count)
-
-
-def _lines(iso: IsoImage, root: ExtImage, tree: List[Tuple[str, ExtInode]], members: ProtectedSet) -> Iterator[bytes]:
+    lines: Dict[str, List[bytes]] = {name: [] for name in sorted(profile.protected)}
+    patterns = {name: members.root_patterns for name, members in profile.protected.items()}
     for path in sorted(iso.files):
-        if first_match(path, members.iso):
+        names = [name for name in lines if first_match(path, profile.protected[name].iso)]
+        if names:
             sha256 = sha256_chunks(chunks(iso.file_view(path)))
-            yield strictjson.encode({"iso": path, "size": iso.files[path].size, "sha256": sha256})
-    patterns = members.root_patterns
-    for path, inode in tree:
-        if first_match(path, patterns):
-            yield strictjson.encode({"root": path, **attributes(root, inode)})
+            line = strictjson.encode({"iso": path, "size": iso.files[path].size, "sha256": sha256})
+            for name in names:
+                lines[name].append(line)
+    whole = tuple(pattern for one in patterns.values() for pattern in one)
+    for path, inode in root.walk("/", lambda directory: may_match_below(directory, whole)):
+        names = [name for name in lines if first_match(path, patterns[name])]
+        if names:
+            line = strictjson.encode({"root": path, **attributes(root, inode)})
+            for name in names:
+                lines[name].append(line)
+    return {name: _digest(found) for name, found in lines.items()}
+
+
+def _digest(lines: List[bytes]) -> ProtectedDigest:
+    return ProtectedDigest(sha256_hex(b"".join(line + b"\n" for line in lines)), len(lines))
 
 
 def attributes(root: ExtImage, inode: ExtInode) -> Dict[str, Any]:

@@ -1,20 +1,24 @@
-"""The difference between two root images, found by reading both trees in full: every name, attribute and content.
+"""The difference between two root images, found by reading both trees: every name, attribute and content.
 
 This is the independent account of what a respin changed. It shares no code with the transaction, the overlay or
 debugfs, and it is what the declared delta is held against. Slack that no name reaches (free blocks, old directory
-entries) is outside of it.
+entries) is outside of it. What stands in the same bytes in both images is read once.
 """
 
 from __future__ import annotations
 
 import stat
-from typing import Callable, Dict, List, Mapping, Optional
+from dataclasses import replace
+from typing import Dict, List, Mapping, Optional
 
 from respin.byteview import chunks
 from respin.digest import sha256_chunks
 from respin.errors import MalformedError
+from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
+from respin.formats.ext.walk import WalkGuard
+from respin.node.treeindex import DIRECTORY, FILE, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 
 _KINDS: Mapping[int, Kind] = {
@@ -26,9 +30,6 @@ _KINDS: Mapping[int, Kind] = {
     stat.S_IFIFO: Kind.FIFO,
     stat.S_IFSOCK: Kind.SOCKET,
 }
-
-# Says whether ``length`` bytes from ``offset`` are known to be the same in both images.
-SameBytes = Callable[[int, int], bool]
 
 
 def attributes(root: ExtImage, inode: ExtInode, *, content: bool = True) -> Attributes:
@@ -50,56 +51,104 @@ def attributes(root: ExtImage, inode: ExtInode, *, content: bool = True) -> Attr
     )
 
 
-def compare(before: ExtImage, after: ExtImage, same_bytes: SameBytes) -> Delta:
+def compare(before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[TreeIndex] = None) -> Delta:
     """Every path that differs in any attribute or in content, as a delta from ``before`` to ``after``.
 
-    ``same_bytes`` spares reading: files whose blocks lie in byte-identical ranges of both images need no hashing.
+    ``changed`` are the only places where the bytes of the two images differ. With an ``index`` of ``before``, what
+    none of them touches is not looked at in ``after``; the result is the same.
     """
-    old, new = dict(before.walk("/")), dict(after.walk("/"))
-    found: Dict[str, Entry] = {}
-    for path in sorted(set(old) - set(new)):
-        found[path] = Entry(path, Change.REMOVED, None, attributes(before, old[path]))
-    for path in sorted(set(new) - set(old)):
-        found[path] = Entry(path, Change.ADDED, attributes(after, new[path]), None)
-    for path, inode in new.items():
-        if path not in old:
-            continue
-        pair = _differ(before, old[path], after, inode, same_bytes)
-        if pair is not None:
-            found[path] = Entry(path, Change.CHANGED, pair[1], pair[0])
-    groups = _link_groups(new, found)
-    return Delta(
-        tuple(
-            Entry(path, found[path].change, found[path].new, found[path].old, groups.get(path))
-            for path in sorted(found)
-        )
-    )
+    narrowed = changed.narrowed(before.view, after.view, before.superblock.block_size)
+    return _Comparison(before, after, narrowed, index).run()
+
+
+class _Comparison:
+    """A walk through both trees at once."""
+
+    def __init__(self, before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[TreeIndex]) -> None:
+        self._before = before
+        self._after = after
+        self._changed = changed
+        unknown = bytearray(1 + max(before.superblock.inode_count, after.superblock.inode_count))
+        self._same = unknown if index is None else index.same(after, changed)
+        self._guards = [WalkGuard(image.superblock, image.view.name) for image in (before, after)]
+        self._found: Dict[str, Entry] = {}
+        self._names: Dict[int, List[str]] = {}  # of inodes that are new or differ, by number in ``after``
+
+    def run(self) -> Delta:
+        self._visit("/", self._before.root.number, self._after.root.number, 1)
+        groups = {path: min(paths) for paths in self._names.values() if len(paths) > 1 for path in paths}
+        entries = ((path, self._found[path]) for path in sorted(self._found))
+        return Delta(tuple(replace(entry, link_group=groups.get(path)) for path, entry in entries))
+
+    def _visit(self, path: str, old: Optional[int], new: Optional[int], depth: int) -> None:
+        if old is not None and old == new and self._same[old] != UNKNOWN:
+            if self._same[old] == DIRECTORY:
+                self._descend(path, old, depth)
+            return
+        was = None if old is None else self._before.inode(old)
+        now = None if new is None else self._after.inode(new)
+        entry = self._entry(path, was, now)
+        if entry is not None:
+            self._found[path] = entry
+            if now is not None and not now.is_directory:
+                self._names.setdefault(now.number, []).append(path)
+        mine = self._names_in(0, path, was, depth)
+        theirs = self._names_in(1, path, now, depth)
+        for name in sorted({*mine, *theirs}):
+            first, second = mine.get(name), theirs.get(name)
+            self._visit(
+                f"{path.rstrip('/')}/{name.decode('utf-8', 'surrogateescape')}",
+                None if first is None else first.inode,
+                None if second is None else second.inode,
+                depth + 1,
+            )
+
+    def _descend(self, path: str, number: int, depth: int) -> None:
+        """The same directory in both images: only what it leads to may differ."""
+        inode = self._before.inode(number)
+        entries = self._before.scan(inode)
+        for guard in self._guards:
+            guard.enter(path, inode, depth)
+            guard.found(len(entries))
+        prefix = path.rstrip("/")
+        for entry in entries.values():
+            if self._same[entry.inode] != FILE:
+                self._visit(f"{prefix}/{entry.name}", entry.inode, entry.inode, depth + 1)
+
+    def _names_in(self, which: int, path: str, inode: Optional[ExtInode], depth: int) -> Mapping[bytes, ExtEntry]:
+        if inode is None or not inode.is_directory:
+            return {}
+        self._guards[which].enter(path, inode, depth)
+        entries = (self._before, self._after)[which].scan(inode)
+        self._guards[which].found(len(entries))
+        return entries
+
+    def _entry(self, path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> Optional[Entry]:
+        if was is None:
+            assert now is not None
+            return Entry(path, Change.ADDED, attributes(self._after, now), None)
+        if now is None:
+            return Entry(path, Change.REMOVED, None, attributes(self._before, was))
+        pair = _differ(self._before, was, self._after, now, self._changed)
+        return None if pair is None else Entry(path, Change.CHANGED, pair[1], pair[0])
 
 
 def _differ(
-    before: ExtImage, old: ExtInode, after: ExtImage, new: ExtInode, same_bytes: SameBytes
+    before: ExtImage, old: ExtInode, after: ExtImage, new: ExtInode, changed: Ranges
 ) -> "Optional[tuple[Attributes, Attributes]]":
     light = attributes(before, old, content=False), attributes(after, new, content=False)
     device = stat.S_ISCHR(old.mode) or stat.S_ISBLK(old.mode)
     alike = light[0] == light[1] and (not device or old.rdev == new.rdev)
     if not stat.S_ISREG(old.mode) or not stat.S_ISREG(new.mode):
         return None if alike else light
-    if alike and _same_place(before, old, after, new, same_bytes):
+    if alike and _same_place(before, old, after, new, changed):
         return None
     full = attributes(before, old), attributes(after, new)
     return None if full[0] == full[1] else full
 
 
-def _same_place(before: ExtImage, old: ExtInode, after: ExtImage, new: ExtInode, same_bytes: SameBytes) -> bool:
+def _same_place(before: ExtImage, old: ExtInode, after: ExtImage, new: ExtInode, changed: Ranges) -> bool:
     ranges = before.data_ranges(old)
     if ranges != after.data_ranges(new) or old.is_inline or new.is_inline:
         return False
-    return all(offset is None or same_bytes(offset, length) for offset, length in ranges)
-
-
-def _link_groups(new: Mapping[str, ExtInode], found: Mapping[str, Entry]) -> Dict[str, str]:
-    names: Dict[int, List[str]] = {}
-    for path in sorted(found):
-        if found[path].new is not None and found[path].kind is not Kind.DIRECTORY:
-            names.setdefault(new[path].number, []).append(path)
-    return {path: group[0] for group in names.values() if len(group) > 1 for path in group}
+    return not any(offset is not None and changed.touch(offset, offset + length) for offset, length in ranges)

@@ -21,6 +21,7 @@ from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 from respin import strictjson
 from respin.byteview import ByteView, FileView, check_range, chunks
 from respin.errors import MalformedError, VerificationError
+from respin.fanout import FanOut
 from respin.limits import LIMITS
 from respin.node.base import PIECE
 from respin.progress import SILENT, Progress
@@ -265,9 +266,9 @@ class RestoredView:
         Raises VerificationError when it is not what the map says; what the sink got is worth nothing then.
         """
         whole = hashlib.sha256()
-        with progress.step("restoring the vendor's ISO", self.size) as step:
+        with progress.step("restoring the vendor's ISO", self.size) as step, FanOut([whole.update]) as out:
             for data in self.checked():
-                whole.update(data)
+                out.feed(data)
                 step.advance(len(data))
                 sink(data)
         if whole.hexdigest() != self._map.sha256:

@@ -2,13 +2,13 @@
 
 The splice is planned again from the vendor's ISO and the sizes found in the output; what that plan says must stand at
 each offset is compared with what does. Inside the root image, unchanged compressed blocks are compared byte by byte,
-and both trees are read in full where blocks differ.
+and of both trees everything is read that blocks which differ could have an influence on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import VerificationError
@@ -17,8 +17,10 @@ from respin.formats.ext import superblock
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
+from respin.formats.squashfs.inode import BlockList
 from respin.node.image import NodeImage
 from respin.node.treediff import compare
+from respin.node.treeindex import Ranges, TreeIndex
 from respin.progress import Progress
 from respin.provenance.layout import (
     EVIDENCE,
@@ -55,18 +57,23 @@ def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
     return (*ends, NewFile(SLOT, SLOT_SIZE, Place.UNCHECKED))
 
 
-def compare_with_base(output: NodeImage, base: NodeImage, progress: Progress) -> Comparison:
-    """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs."""
+def compare_with_base(
+    output: NodeImage, base: NodeImage, progress: Progress, index: Optional[TreeIndex] = None
+) -> Comparison:
+    """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs.
+
+    ``index`` is that of the vendor's root, if it was made before.
+    """
     compared = _compare_iso(output, base, progress)
     same = _compare_squashfs(output.squashfs, base.squashfs, output.image.path, progress)
     _require_same_superblock(output.root.view, base.root.view)
-    size = output.squashfs.block_size
-
-    def same_bytes(offset: int, length: int) -> bool:
-        return all(same[index] for index in range(offset // size, -(-(offset + length) // size)))
-
+    differing = (number for number, alike in enumerate(same) if not alike)
+    changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
+    if index is None:
+        with progress.step("reading the vendor's root"):
+            index = TreeIndex(base.root)
     with progress.step("comparing the two root trees"):
-        delta = compare(base.root, output.root, same_bytes)
+        delta = compare(base.root, output.root, changed, index)
     return Comparison(delta, compared, sum(same), len(same) - sum(same))
 
 
@@ -181,16 +188,36 @@ def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, pro
 def _same_blocks(
     output: SquashfsImage, entry: SquashfsFile, base: SquashfsImage, other: SquashfsFile, progress: Progress
 ) -> List[bool]:
-    same = []
-    with progress.step(f"comparing the compressed blocks of {entry.path}", len(entry.blocks)) as step:
-        for mine, theirs in zip(entry.blocks, other.blocks):
-            same.append(
-                (mine.stored_size, mine.is_compressed) == (theirs.stored_size, theirs.is_compressed)
-                and output.view.read(mine.offset, mine.stored_size) == base.view.read(theirs.offset, theirs.stored_size)
-            )
-            step.advance(1)
-    if entry.fragment is not None:
+    same: List[bool] = []
+    mine, theirs = entry.blocks, other.blocks
+    common = min(len(mine), len(theirs))
+    with progress.step(f"comparing the compressed blocks of {entry.path}", common) as step:
+        while len(same) < common:
+            first = end = len(same)
+            while (
+                end < common and mine.sizes[end] == theirs.sizes[end] and mine.offsets[end] - mine.offsets[first] < STEP
+            ):
+                end += 1
+            if end == first:
+                same.append(False)
+            else:
+                same += _same_run(output.view, mine, base.view, theirs, first, end)
+            step.advance(len(same) - first)
+    total = -(-entry.size // output.block_size)
+    if entry.fragment is not None and len(same) == total - 1:
         new, old = output.open_file(entry.path), base.open_file(other.path)
-        last = new.blocks_total - 1
-        same.append(new.block(last) == old.block(last))
-    return same
+        same.append(new.block(total - 1) == old.block(total - 1))
+    return same + [False] * (total - len(same))
+
+
+def _same_run(
+    output: ByteView, mine: BlockList, base: ByteView, theirs: BlockList, first: int, end: int
+) -> Sequence[bool]:
+    """The same for blocks of equal stored sizes, which lie one behind the other in both images."""
+    start, other = mine.offsets[first], theirs.offsets[first]
+    length = mine[end - 1].offset + mine[end - 1].stored_size - start
+    new, old = output.read(start, length), base.read(other, length)
+    if new == old:
+        return [True] * (end - first)
+    places = [(block.offset - start, block.offset - start + block.stored_size) for block in mine[first:end]]
+    return [new[at:to] == old[at:to] for at, to in places]

@@ -20,10 +20,12 @@ from respin.provenance.layout import (
     SLOT,
     SLOT_SIZE,
     STATEMENT,
+    Mask,
     covered_digest,
     masks,
 )
 from respin.trust import TrustedSignature, TrustStore
+from respin.verify.reading import Reading
 from respin.verify.signatures import JudgedSignatures, judge_signatures
 
 # isomd5sum's SKIPSECTORS: the last sectors of the volume that no media check reads.
@@ -79,10 +81,19 @@ def verify_signatures(iso: IsoImage, envelope: dsse.Envelope, trust: TrustStore,
     return judge_signatures(envelope, iso.volume_id, trust, where=f"{iso.view.name}:/{SLOT}", tmpdir=tmpdir)
 
 
-def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) -> None:
-    """Hold the ISO against the digest that the statement names; VerificationError when they differ."""
-    ranges = masks(extent(iso, STATEMENT), extent(iso, SLOT), media_check=claims.media_check)
-    digest = covered_digest(iso.view, ranges, progress)
+def subject_masks(iso: IsoImage, claims: statement.Claims) -> Tuple[Mask, ...]:
+    """The ranges of the ISO that the digest which the statement names does not cover."""
+    return masks(extent(iso, STATEMENT), extent(iso, SLOT), media_check=claims.media_check)
+
+
+def verify_subject(
+    iso: IsoImage, claims: statement.Claims, progress: Progress, reading: Optional[Reading] = None
+) -> None:
+    """Hold the ISO against the digest that the statement names; VerificationError when they differ.
+
+    ``reading`` has the digest if the ISO was read already.
+    """
+    digest = covered_digest(iso.view, subject_masks(iso, claims), progress) if reading is None else reading.covered
     if digest != claims.subject_sha256:
         raise VerificationError(
             f"the ISO's bytes are not the ones that were signed (sha256 of the covered bytes is {digest},"
@@ -93,8 +104,13 @@ def verify_subject(iso: IsoImage, claims: statement.Claims, progress: Progress) 
         )
 
 
-def verify_media_check(iso: IsoImage, claims: statement.Claims, progress: Progress) -> str:
-    """Compute the media check anew, which lies outside of the signed digest; returns what to say about it."""
+def verify_media_check(
+    iso: IsoImage, claims: statement.Claims, progress: Progress, reading: Optional[Reading] = None
+) -> str:
+    """Compute the media check anew, which lies outside of the signed digest; returns what to say about it.
+
+    ``reading`` has it if the ISO was read already.
+    """
     if not claims.media_check:
         if mediacheck.read(iso.view) is not None:
             raise VerificationError(
@@ -104,12 +120,8 @@ def verify_media_check(iso: IsoImage, claims: statement.Claims, progress: Progre
                 finding="media-check",
             )
         return "no media check implanted"
-    hasher = mediacheck.MediaCheckHasher(iso.volume_space_size)
-    with progress.step("computing the media check", iso.view.size) as step:
-        for piece in chunks(iso.view):
-            hasher.update(piece)
-            step.advance(len(piece))
-    if iso.view.read(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE) != hasher.field():
+    field = _media_check(iso, progress) if reading is None else reading.media_check
+    if iso.view.read(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE) != field:
         raise VerificationError(
             "the media check implanted in the ISO does not match its content",
             where=f"{iso.view.name}, byte {MEDIA_CHECK_OFFSET}",
@@ -117,3 +129,12 @@ def verify_media_check(iso: IsoImage, claims: statement.Claims, progress: Progre
             finding="media-check",
         )
     return "media check holds"
+
+
+def _media_check(iso: IsoImage, progress: Progress) -> bytes:
+    hasher = mediacheck.MediaCheckHasher(iso.volume_space_size)
+    with progress.step("computing the media check", iso.view.size) as step:
+        for piece in chunks(iso.view):
+            hasher.update(piece)
+            step.advance(len(piece))
+    return hasher.field()

@@ -6,14 +6,15 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
-from respin.byteview import ByteView, FileView
-from respin.digest import sha256_view
+from respin.byteview import FileView
 from respin.errors import VerificationError
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.profile import built_in
+from respin.node.protected import ProtectedDigest
+from respin.node.treeindex import TreeIndex
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
 from respin.provenance.layout import EVIDENCE, RESTORE, STATEMENT
@@ -22,9 +23,16 @@ from respin.trust import TrustedSignature, TrustStore
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
 from respin.verify.plugins import judge_changes, verify_evidence
+from respin.verify.reading import Reading, read_through
 from respin.verify.report import Link, Report, Status
 from respin.verify.root import check_declared, protected, require_same_delta, require_same_sets
-from respin.verify.statement import read_statement, verify_media_check, verify_signatures, verify_subject
+from respin.verify.statement import (
+    read_statement,
+    subject_masks,
+    verify_media_check,
+    verify_signatures,
+    verify_subject,
+)
 from respin.workspace import Workspace
 
 
@@ -41,10 +49,15 @@ class VerifyRequest:
 
 @dataclass(frozen=True)
 class Stock:
-    """The vendor's ISO to compare with, its digest verified, and who says what it must be."""
+    """The vendor's ISO to compare with, its digest verified, and who says what it must be.
 
-    view: ByteView
+    ``index`` and ``protected`` are what was read of its root before, if it was.
+    """
+
+    node: NodeImage
     claim: BaseClaim
+    index: Optional[TreeIndex] = None
+    protected: Optional[Mapping[str, ProtectedDigest]] = None
 
 
 def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
@@ -60,14 +73,17 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = _stock(request, output, claim, workspace.path, stack, progress)
-        report = verify_output(output, claims, signatures.trusted, stock, trust, workspace.path, progress)
-        return replace(report, signatures=tuple(one.to_json() for one in signatures.judged))
+        reading = read_output(output, claims, progress)
+        report = verify_output(output, claims, signatures.trusted, reading, stock, trust, workspace.path, progress)
+        judged = tuple(one.to_json() for one in signatures.judged)
+        return replace(report, signatures=judged, entries=claims.changes)
 
 
 def verify_output(
     output: NodeImage,
     claims: statement.Claims,
     signature: Optional[TrustedSignature],
+    reading: Reading,
     stock: Optional[Stock],
     trust: TrustStore,
     tmpdir: Path,
@@ -75,10 +91,10 @@ def verify_output(
 ) -> Report:
     """Verify an opened output whose statement's signature was checked; used by ``build`` on what it is to publish."""
     links: List[Link] = [words.signature_link(signature)]
-    verify_subject(output.iso, claims, progress)
-    media = verify_media_check(output.iso, claims, progress)
+    verify_subject(output.iso, claims, progress, reading)
+    media = verify_media_check(output.iso, claims, progress, reading)
     links.append(Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}"))
-    _root_image(output, claims, progress)
+    _root_image(output, claims, reading)
     bundles = verify_evidence(output, claims, trust, tmpdir)
     digests = protected(output, claims)
     if stock is None:
@@ -87,15 +103,16 @@ def verify_output(
             check_declared(output, claims.delta)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}; the rules were not judged anew"))
     else:
-        node = open_node(stock.view, built_in())
-        found = compare_with_base(output, node, progress)
+        node = stock.node
+        found = compare_with_base(output, node, progress, stock.index)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:
             links.append(words.no_vendor())
         require_same_delta(output, found.delta, claims.delta)
         with progress.step("judging every change by the plugins' signed headers"):
             judge_changes(output, node, found.delta, bundles, claims, stock.claim, tmpdir)
-        require_same_sets(output, protected(node, None), digests)
+        theirs = protected(node, None) if stock.protected is None else stock.protected
+        require_same_sets(output, theirs, digests)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}, and nothing else changed the root"))
     links.append(Link("root", Status.PASSED, words.changes(claims.delta)))
     for name in sorted(digests):
@@ -147,7 +164,7 @@ def _stock(
     if request.base is not None:
         fd = open_input(request.base)
         stack.callback(os.close, fd)
-        return Stock(verify_base(fd, request.base, claim, progress).view(), claim)
+        return Stock(open_node(verify_base(fd, request.base, claim, progress).view(), built_in()), claim)
     if f"/{RESTORE}" not in output.iso.files:
         return None
     restored = open_restored(output.iso, tmpdir, stack)
@@ -159,14 +176,27 @@ def _stock(
             remedy="this is not a respin of that vendor's release; do not use it",
             finding="base-digest",
         )
-    return Stock(restored, claim)
+    return Stock(open_node(restored, built_in()), claim)
 
 
-def _root_image(output: NodeImage, claims: statement.Claims, progress: Progress) -> None:
+def read_output(output: NodeImage, claims: statement.Claims, progress: Progress, *, plain: bool = False) -> Reading:
+    """Read an opened output once for all digests that verification needs; ``plain`` adds that of the whole file."""
+    image = output.iso.file_view(output.squashfs_path)
+    return read_through(
+        output.iso,
+        subject_masks(output.iso, claims),
+        (image.offset, image.size),
+        progress,
+        media_check=claims.media_check,
+        plain=plain,
+    )
+
+
+def _root_image(output: NodeImage, claims: statement.Claims, reading: Reading) -> None:
     view = output.iso.file_view(output.squashfs_path)
     found: Tuple[object, ...] = (output.squashfs_path, output.image.path, output.profile.id, view.size)
     claimed = (claims.root_image, claims.inner_image, claims.profile, claims.root_image_size)
-    if found != claimed or sha256_view(view, progress, "hashing the root image") != claims.root_image_sha256:
+    if found != claimed or reading.part != claims.root_image_sha256:
         raise VerificationError(
             "the root image is not the one that the statement names", where=view.name, finding="root-image"
         )

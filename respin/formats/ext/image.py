@@ -6,7 +6,7 @@ Names are strings with surrogate escapes for what isn't UTF-8. Not for use from 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -16,6 +16,7 @@ from respin.formats.ext.groups import MetadataRange
 from respin.formats.ext.inode import ROOT, ExtInode
 from respin.formats.ext.inodes import Inodes
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
+from respin.formats.ext.walk import WalkGuard
 from respin.limits import LIMITS, MiB
 
 _CACHED_DIRECTORIES = 64
@@ -128,15 +129,13 @@ class ExtImage:
             trail.append((part, inode))
         return Resolved("/" + "/".join(name for name, _inode in trail), trail[-1][1] if trail else self.root)
 
-    def walk(self, top: str = "/") -> Iterator[Tuple[str, ExtInode]]:
+    def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, ExtInode]]:
         """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.
 
+        ``descend`` says of a directory's path whether to read it; without it every directory is read.
         Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
         """
-        # Names can outnumber inodes (hard links), but a directory's block belongs to it alone.
-        names_left = min(8 * self.superblock.inode_count + 65536, LIMITS.ext_inodes)
-        blocks_left = self.superblock.block_count
-        seen: Set[int] = set()
+        guard = WalkGuard(self.superblock, self.view.name)
         stack = [iter([(top, self.stat(top).number)])]
         while stack:
             found = next(stack[-1], None)
@@ -146,20 +145,19 @@ class ExtImage:
             path, number = found
             inode = self.inode(number)
             yield path, inode
-            if not inode.is_directory:
+            if not inode.is_directory or (descend is not None and not descend(path)):
                 continue
-            blocks_left -= inode.size // self.superblock.block_size
-            if number in seen or len(stack) > LIMITS.ext_depth or blocks_left < 0:
-                raise MalformedError(
-                    "the directories of the ext file system form a loop or are too deep",
-                    where=f"{self.view.name}:{path}",
-                )
-            seen.add(number)
+            guard.enter(path, inode, len(stack))
             entries = self._scan(inode)
-            names_left -= len(entries)
-            if names_left < 0:
-                raise UnsupportedError("the tree has more names than the limit", where=self.view.name)
+            guard.found(len(entries))
             stack.append(_children(path.rstrip("/"), entries))
+
+    def used_inodes(self) -> Iterator[List[ExtInode]]:
+        """All inodes in use, reachable or not, in the order of the inode tables, some at a time.
+
+        Those that :meth:`inode` would refuse are left out.
+        """
+        return self._inodes.used()
 
     def read(self, inode: ExtInode, limit: int = LIMITS.small_file) -> bytes:
         """The content of a regular file of at most ``limit`` bytes; UnsupportedError if it has more."""
@@ -180,6 +178,21 @@ class ExtImage:
     def data_ranges(self, inode: ExtInode) -> Sequence[DataRange]:
         """Where the content lies in the image, in file order; an offset of None stands for zeros."""
         return self._inodes.data_ranges(inode)
+
+    def places(self, inode: ExtInode) -> Tuple[Sequence[DataRange], Sequence[Tuple[int, int]]]:
+        """:meth:`data_ranges`, and (byte offset, length) of the blocks that had to be read to know them, and of the
+        attribute block: with the slot, all that an inode's content and attributes depend on unless values of
+        attributes lie in other inodes (feature ea_inode).
+        """
+        return self._inodes.places(inode)
+
+    def map_blocks(self, inode: ExtInode) -> Sequence[int]:
+        """The byte offsets of the first blocks that :meth:`data_ranges` will read, as far as the slot tells."""
+        return self._inodes.map_blocks(inode)
+
+    def inode_table(self, group: int) -> int:
+        """The byte where the inode table of a block group begins."""
+        return self._inodes.groups[group].inode_table * self.superblock.block_size
 
     def mapping_ranges(self, inode: ExtInode) -> Sequence[Tuple[int, int]]:
         """(byte offset, length) of the blocks that describe an inode outside its slot: block map, attributes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -62,13 +62,7 @@ class Inodes:
                 self._chunks.popitem(last=False)
         else:
             self._chunks.move_to_end(start)
-        inode = parse_inode(
-            chunk[offset - start : offset - start + self.superblock.inode_size],
-            number,
-            block_size=self.superblock.block_size,
-            large_directories=self._large_directories,
-            huge_files=self._huge_files,
-        )
+        inode = self._parse(chunk, offset - start, number)
         if inode.flags & REFUSED_FLAGS:
             raise UnsupportedError(
                 f"inode {number} is encrypted, case-folded or fs-verity protected (flags {inode.flags:#x})",
@@ -77,17 +71,50 @@ class Inodes:
             )
         return inode
 
+    def used(self) -> Iterator[List[ExtInode]]:
+        """All inodes in use, a piece of an inode table at a time; those that :meth:`read` would refuse are left out."""
+        size, per_group = self.superblock.inode_size, self.superblock.inodes_per_group
+        for group in range(self.superblock.group_count):
+            first = group * per_group + 1
+            table = self.location(first)
+            for start in range(0, per_group * size, _CHUNK):
+                chunk = self.view.read(table + start, min(_CHUNK, per_group * size - start))
+                number = first + start // size
+                inodes = [
+                    self._parse(chunk, at, number + at // size)
+                    for at in range(0, len(chunk), size)
+                    if chunk[at] or chunk[at + 1]  # i_mode
+                ]
+                yield [inode for inode in inodes if inode.nlink and not inode.flags & REFUSED_FLAGS]
+
     def data_ranges(self, inode: ExtInode) -> List[DataRange]:
         """Where the content lies, in order; the lengths add up to the inode's size.
 
         For inline files and short symbolic links that is in the inode itself.
         """
+        return self.places(inode)[0]
+
+    def places(self, inode: ExtInode) -> Tuple[List[DataRange], List[Tuple[int, int]]]:
+        """Where the content lies, and (byte offset, length) of the blocks that say so and of the attribute block."""
+        size = self.superblock.block_size
+        described = [(inode.xattr_block * size, size)] if inode.xattr_block else []
         if inode.is_inline:
-            return self._inline_ranges(inode)
-        if inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG:
-            return [DataRange(self.location(inode.number) + BLOCK_AREA, inode.size)]
+            return self._inline_ranges(inode), described
+        if _is_fast(inode):
+            return [DataRange(self.location(inode.number) + BLOCK_AREA, inode.size)], described
         block_map = BlockMap(self.view, self.superblock, inode)
-        return data_ranges(block_map.runs(), inode.size, self.superblock.block_size)
+        ranges = data_ranges(block_map.runs(), inode.size, size)
+        return ranges, described + [(block * size, size) for block in block_map.visited]
+
+    def map_blocks(self, inode: ExtInode) -> List[int]:
+        """The byte offsets of the first blocks that :meth:`places` will read for the block map."""
+        if inode.is_inline or _is_fast(inode):
+            return []
+        return [
+            block * self.superblock.block_size
+            for block in BlockMap(self.view, self.superblock, inode).roots()
+            if 0 < block < self.superblock.block_count
+        ]
 
     def file_view(self, inode: ExtInode, name: Optional[str] = None) -> ExtFileView:
         """Random access to the content of a regular file, directory or symbolic link."""
@@ -134,12 +161,20 @@ class Inodes:
         """(byte offset, length) of what describes the inode outside its slot: block map nodes, attribute block."""
         size = self.superblock.block_size
         blocks: List[int] = []
-        fast = inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG
-        if not inode.is_inline and not fast and (inode.is_file or inode.is_directory or inode.is_symlink):
+        if not inode.is_inline and not _is_fast(inode) and (inode.is_file or inode.is_directory or inode.is_symlink):
             blocks += BlockMap(self.view, self.superblock, inode).nodes()
         if inode.xattr_block:
             blocks.append(inode.xattr_block)
         return [(block * size, size) for block in sorted(blocks)]
+
+    def _parse(self, chunk: bytes, at: int, number: int) -> ExtInode:
+        return parse_inode(
+            chunk[at : at + self.superblock.inode_size],
+            number,
+            block_size=self.superblock.block_size,
+            large_directories=self._large_directories,
+            huge_files=self._huge_files,
+        )
 
     def _inline_ranges(self, inode: ExtInode) -> List[DataRange]:
         location = self.location(inode.number)
@@ -167,3 +202,8 @@ class Inodes:
             where=f"{self.view.name}, inode {number}",
             remedy="the image is damaged; fetch it again and compare its checksum",
         )
+
+
+def _is_fast(inode: ExtInode) -> bool:
+    """Whether it is a symbolic link whose target lies in the inode."""
+    return inode.is_symlink and inode.size < BLOCK_AREA_SIZE and not inode.flags & EXTENTS_FLAG

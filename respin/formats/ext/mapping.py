@@ -64,6 +64,23 @@ class BlockMap:
             pass
         return sorted(self._nodes)
 
+    @property
+    def visited(self) -> List[int]:
+        """The numbers of the blocks of the map that were read for what :meth:`runs` or :meth:`nodes` gave."""
+        return sorted(self._nodes)
+
+    def roots(self) -> List[int]:
+        """The numbers of the blocks that the inode names as parts of its map, whether or not they make sense."""
+        area = self._inode.block_area
+        if not self._inode.flags & EXTENTS_FLAG:
+            end = -(-self._inode.size // self._superblock.block_size)
+            return [block for block in struct.unpack_from("<3I", area, 4 * _DIRECT) if block and end > _DIRECT]
+        _magic, entries, _most, depth = struct.unpack_from("<HHHH", area)
+        if not depth:
+            return []
+        nodes = (struct.unpack_from("<IH", area, at) for at in range(16, 12 + 12 * min(entries, 4), 12))
+        return [low | high << 32 for low, high in nodes]
+
     def _checked_runs(self, end: int) -> Iterator[Run]:
         self._nodes.clear()
         at = blocks = 0
@@ -127,7 +144,11 @@ class BlockMap:
                 yield from self._tree(pointer, level - 1, logical + number * below, end, per_block)
 
     def _pointers(self, pointers: Tuple[int, ...], logical: int) -> Iterator[Run]:
-        if not any(pointers):
+        used = len(pointers) - pointers.count(0)
+        if not used:
+            return
+        if pointers[0] and pointers[:used] == tuple(range(pointers[0], pointers[0] + used)):  # one piece, as most are
+            yield self._checked(logical, used, pointers[0])
             return
         start = count = at = 0
         for number, physical in enumerate(pointers):

@@ -99,6 +99,11 @@ class NestedView:
         """How many different blocks had to be read from the image so far (holes need no reading)."""
         return self._blocks_read
 
+    @property
+    def cached_blocks(self) -> int:
+        """How many blocks are kept in memory at most."""
+        return self._cached_blocks
+
     def block_length(self, index: int) -> int:
         """Bytes in block ``index``."""
         return min(self._block_size, self._size - index * self._block_size)

@@ -1,0 +1,173 @@
+"""Which inodes depend on which bytes of a root image, so that a comparison need only look at what changed bytes touch.
+
+An inode depends on its slot in the inode table, on the blocks of its block map, on its attribute block and on its
+content. Where two images interpret inode numbers alike and all of these are the same bytes in both, the inode is the
+same in both: kind, attributes, names in it and content.
+"""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import RespinError
+from respin.formats.ext.image import ExtImage
+from respin.formats.ext.inode import ExtInode
+from respin.formats.squashfs.nested import NestedView
+
+STEP = 1 << 20
+_THREADS = 2
+_MOST_PLACES = 8_000_000  # inodes beyond are compared in full
+_KINDS = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK))
+UNKNOWN, FILE, DIRECTORY = 0, 1, 2
+
+Range = Tuple[int, int]
+
+
+class Ranges:
+    """Byte ranges (start, end), sorted and apart from each other: where two images may differ."""
+
+    def __init__(self, ranges: Iterable[Range]) -> None:
+        self._starts: List[int] = []
+        self._ends: List[int] = []
+        for start, end in sorted(ranges):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    @classmethod
+    def of_blocks(cls, numbers: Iterable[int], block_size: int, size: int) -> "Ranges":
+        """The ranges of the blocks with these numbers in a view of ``size`` bytes."""
+        return cls((number * block_size, min(size, (number + 1) * block_size)) for number in numbers)
+
+    def __iter__(self) -> Iterator[Range]:
+        return zip(self._starts, self._ends)
+
+    def touch(self, start: int, end: int) -> bool:
+        """Whether any byte from ``start`` up to ``end`` lies in one of the ranges."""
+        number = bisect_right(self._ends, start)
+        return number < len(self._starts) and self._starts[number] < end and start < end
+
+    def narrowed(self, before: ByteView, after: ByteView, step: int) -> "Ranges":
+        """The pieces of ``step`` bytes in the ranges in which the two views do differ."""
+        found: List[Range] = []
+        for start, end in self:
+            for piece in range(start, end, STEP):
+                old, new = (view.read(piece, min(STEP, end - piece)) for view in (before, after))
+                if old != new:
+                    found += [
+                        (piece + at, min(piece + len(old), piece + at + step))
+                        for at in range(0, len(old), step)
+                        if old[at : at + step] != new[at : at + step]
+                    ]
+        return Ranges(found)
+
+
+class TreeIndex:
+    """What every inode in use of one image depends on. Compact: a few dozen bytes for each."""
+
+    def __init__(self, root: ExtImage) -> None:
+        self.root = root
+        self.kinds = bytearray(root.superblock.inode_count + 1)
+        self._starts = array("Q")
+        self._ends = array("Q")
+        self._owners = array("Q")
+        # An attribute's value in an inode of its own would be one more thing to depend on.
+        if "ea_inode" not in root.superblock.features:
+            self._fill()
+
+    def same(self, after: ExtImage, changed: Ranges) -> bytearray:
+        """For each inode number what it is (FILE, DIRECTORY) if it is surely the same in ``after``, else UNKNOWN.
+
+        ``changed`` are the only places where the bytes of the two images differ.
+        """
+        if not self._interpreted_alike(after):
+            return bytearray(len(self.kinds))
+        kinds = bytearray(self.kinds)
+        for start, end, owner in zip(self._starts, self._ends, self._owners):
+            if changed.touch(start, end):
+                kinds[owner] = UNKNOWN
+        for number in self._slots(changed):
+            kinds[number] = UNKNOWN
+        return kinds
+
+    def _fill(self) -> None:
+        view = self.root.view
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="tree") as pool:
+            for inodes in self.root.used_inodes():
+                if isinstance(view, NestedView):
+                    self._fetch(view, inodes, pool)
+                for inode in inodes:
+                    if len(self._owners) < _MOST_PLACES:
+                        self._add(inode)
+
+    def _fetch(self, view: NestedView, inodes: Sequence[ExtInode], pool: ThreadPoolExecutor) -> None:
+        """Decompress what the block maps of ``inodes`` lie in, with all processors; the view keeps it for a while."""
+        blocks: Set[int] = set()
+        for inode in inodes:
+            if inode.is_file or inode.is_directory:
+                blocks.update(offset // view.block_size for offset in self.root.map_blocks(inode))
+        if len(blocks) > 1:
+            for _ in pool.map(lambda number: _quietly(view, number), sorted(blocks)[: view.cached_blocks]):
+                pass
+
+    def _add(self, inode: ExtInode) -> None:
+        """Everything that a comparison in full would read of the inode is read here once, so that damage shows."""
+        kind = stat.S_IFMT(inode.mode)
+        if kind not in _KINDS:
+            return
+        places: List[Range] = []
+        try:
+            self.root.xattrs(inode)
+            if inode.is_symlink:
+                self.root.readlink(inode)
+            if inode.is_file or inode.is_directory or inode.is_symlink:
+                content, described = self.root.places(inode)
+                places = [(offset, offset + length) for offset, length in content if offset is not None]
+            else:
+                described = self.root.mapping_ranges(inode)
+            places += [(offset, offset + length) for offset, length in described]
+        except RespinError:
+            return  # it is compared in full if a name leads to it, and the error told then
+        for start, end in places:
+            self._starts.append(start)
+            self._ends.append(end)
+            self._owners.append(inode.number)
+        self.kinds[inode.number] = DIRECTORY if inode.is_directory else FILE
+
+    def _interpreted_alike(self, after: ExtImage) -> bool:
+        """Whether an inode number, a block number and the bytes of a slot mean the same in both images."""
+        mine, theirs = (replace(image.superblock, free_blocks=0, free_inodes=0) for image in (self.root, after))
+        if mine != theirs or self.root.view.size != after.view.size:
+            return False
+        try:
+            groups = range(mine.group_count)
+            return all(self.root.inode_table(group) == after.inode_table(group) for group in groups)
+        except RespinError:
+            return False
+
+    def _slots(self, changed: Ranges) -> Iterable[int]:
+        """The numbers of the inodes whose slots are touched."""
+        superblock = self.root.superblock
+        size, per_group = superblock.inode_size, superblock.inodes_per_group
+        for group in range(superblock.group_count):
+            table = self.root.inode_table(group)
+            for start, end in changed:
+                if start < table + per_group * size and end > table:
+                    first, last = max(0, start - table) // size, min(per_group - 1, (end - 1 - table) // size)
+                    yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
+
+
+def _quietly(view: NestedView, number: int) -> Optional[bytes]:
+    """Read a block; what is wrong with it is told by who needs it."""
+    try:
+        return view.block(number)
+    except RespinError:
+        return None

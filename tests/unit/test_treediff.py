@@ -1,0 +1,203 @@
+"""The comparison of two roots: what debugfs changed is found, and the short way finds what the long way finds."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import stat
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from respin.byteview import BytesView
+from respin.errors import RespinError
+from respin.formats.ext.image import ExtImage
+from respin.formats.squashfs.image import SquashfsImage
+from respin.node.treediff import attributes, compare
+from respin.node.treeindex import FILE, UNKNOWN, Ranges, TreeIndex
+from respin.root.delta import Change, Delta, Entry, Kind
+from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs
+
+BLOCK = 16 * KiB  # small blocks of the squashfs let a small image have many
+SIZE_MIB = 6
+
+
+def _tree() -> "Dict[str, bytes | Link]":
+    rng = random.Random(7)
+    tree: "Dict[str, bytes | Link]" = {
+        f"d{d}/s{s}/f{n}": rng.randbytes(rng.choice((0, 40, 900, 5000, 70_000)))
+        for d in range(4)
+        for s in range(3)
+        for n in range(4)
+    }
+    tree["long"] = rng.randbytes(700_000)
+    tree["sparse"] = bytes(300_000) + b"end"
+    tree["link"] = Link("d0/s0/f0")
+    tree["d1/slow-link"] = Link("x" * 200)
+    tree["empty/"] = b""
+    return tree
+
+
+@pytest.fixture(scope="module", params=["ext2", "ext4", "ext2-1k", "ext4-inline"])
+def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fs, *more = str(request.param).split("-")
+    options = {"1k": ("-b", "1024", "-I", "128"), "inline": ("-O", "inline_data", "-I", "256")}.get("".join(more), ())
+    image = tmp_path_factory.mktemp("treediff") / "root.img"
+    build_ext(image, _tree(), fs=fs, size_mib=SIZE_MIB if fs == "ext2" else 12, options=options)
+    debugfs(image, "ea_set /d0/s1/f1 user.note value", "ln d2/s0/f0 d2/second-name", "cd /d3", "mknod console c 5 1")
+    return image
+
+
+def opened(data: bytes) -> ExtImage:
+    return ExtImage.open(BytesView(data, "root.img"))
+
+
+def changed_blocks(old: bytes, new: bytes) -> Ranges:
+    numbers = [at // BLOCK for at in range(0, len(old), BLOCK) if old[at : at + BLOCK] != new[at : at + BLOCK]]
+    return Ranges.of_blocks(numbers, BLOCK, len(old))
+
+
+def in_full(before: ExtImage, after: ExtImage) -> Delta:
+    """The plain way: read everything of both trees, compare path by path."""
+    trees = [
+        {path: (attributes(image, inode), inode.rdev, inode.number) for path, inode in image.walk("/")}
+        for image in (before, after)
+    ]
+    entries: List[Entry] = []
+    for path in sorted({*trees[0], *trees[1]}):
+        old, new = trees[0].get(path), trees[1].get(path)
+        if old is None or new is None:
+            change = Change.ADDED if old is None else Change.REMOVED
+            entries.append(Entry(path, change, new and new[0], old and old[0]))
+        elif old[0] != new[0] or (old[0].kind in (Kind.CHARACTER, Kind.BLOCK) and old[1] != new[1]):
+            entries.append(Entry(path, Change.CHANGED, new[0], old[0]))
+    groups: Dict[int, List[str]] = {}
+    for entry in entries:
+        if entry.new is not None and entry.kind is not Kind.DIRECTORY:
+            groups.setdefault(trees[1][entry.path][2], []).append(entry.path)
+    first = {path: paths[0] for paths in groups.values() if len(paths) > 1 for path in paths}
+    return Delta(tuple(Entry(e.path, e.change, e.new, e.old, first.get(e.path)) for e in entries))
+
+
+def outcome(before: ExtImage, data: bytes, old: bytes, *, how: str) -> Tuple[str, object]:
+    try:
+        after = opened(data)
+        if how == "plain":
+            return "delta", in_full(before, after)
+        index = TreeIndex(before) if how == "index" else None
+        return "delta", compare(before, after, changed_blocks(old, data), index)
+    except RespinError as error:
+        return "error", type(error)
+
+
+INVISIBLE = "set_inode_field /d0/s2/f2 atime 1600000009"
+COMMANDS = (
+    "cd /d0\nwrite {source} new",
+    "cd /empty\nwrite {source} other",
+    "rm /d1/s1/f2",
+    "rm /long",
+    "unlink /d2/second-name",
+    "mkdir /d2/s1/fresh",
+    "symlink /d3/l d0",
+    "ln d0/s0/f1 /d1/hard",
+    "set_inode_field /d0/s2/f3 mode 0104755",
+    "set_inode_field /d0/s2/f2 mtime 1600000009",
+    INVISIBLE,
+    "set_inode_field /d3 uid 12",
+    "set_inode_field /d3/console block[0] 1282",
+    "ea_set /d2/s2/f1 security.capability abcdefgh",
+    "ea_rm /d0/s1/f1 user.note",
+    "rmdir /empty",
+    "unlink /link",
+    "cd /d0\nmknod pipe p",
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(chosen=st.lists(st.sampled_from(COMMANDS), min_size=1, max_size=5, unique=True))
+def test_the_short_way_finds_what_the_plain_way_finds(
+    stock: Path, tmp_path_factory: pytest.TempPathFactory, chosen: List[str]
+) -> None:
+    work = tmp_path_factory.mktemp("changed")
+    (work / "source").write_bytes(random.Random(3).randbytes(30_000))
+    image = work / "root.img"
+    shutil.copyfile(stock, image)
+    debugfs(image, *(command.format(source=work / "source") for command in chosen))
+    old, new = stock.read_bytes(), image.read_bytes()
+    before = opened(old)
+    # debugfs does what it is told: together, commands can leave names of inodes that are not in use.
+    plain = outcome(before, new, old, how="plain")
+    if chosen != [INVISIBLE]:
+        assert plain != ("delta", Delta(())), "debugfs did nothing"
+    for how in ("index", "none"):
+        assert outcome(before, new, old, how=how) == plain, how
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1 << 32))
+def test_on_hostile_images_both_ways_agree(stock: Path, seed: int) -> None:
+    """Damage in metadata and content: the same delta, or a refusal by both."""
+    old = stock.read_bytes()
+    before = opened(old)
+    areas = [(place.offset, place.offset + place.length) for place in before.metadata_ranges()]
+    areas += [(start, start + length) for _, inode in before.walk() for start, length in before.mapping_ranges(inode)]
+    new = damaged(old, seed, areas if seed % 3 else ())
+    if len(new) != len(old):
+        return
+    assert outcome(before, new, old, how="index") == outcome(before, new, old, how="plain")
+
+
+def test_content_that_changes_in_place_is_found(stock: Path) -> None:
+    old = stock.read_bytes()
+    before = opened(old)
+    for path, inode in before.walk():
+        if stat.S_ISREG(inode.mode) and inode.size and not inode.is_inline:
+            place = before.data_ranges(inode)[-1]
+            if place.offset is None:
+                continue
+            new = bytearray(old)
+            new[place.offset + place.length - 1] ^= 1
+            delta = compare(before, opened(bytes(new)), changed_blocks(old, bytes(new)), TreeIndex(before))
+            names = {name for name, other in before.walk() if other.number == inode.number}
+            assert {entry.path for entry in delta} == names, path
+
+
+def test_an_index_spares_reading(stock: Path) -> None:
+    old = stock.read_bytes()
+    before = opened(old)
+    index = TreeIndex(before)
+    assert UNKNOWN not in {index.kinds[inode.number] for _, inode in before.walk()}
+    same = index.same(opened(old), Ranges(()))
+    assert same == index.kinds
+    inode = before.stat("/long")
+    place = before.data_ranges(inode)[0]
+    assert place.offset is not None
+    one = index.same(opened(old), Ranges([(place.offset, place.offset + 1)]))
+    assert [number for number, kind in enumerate(one) if kind != index.kinds[number]] == [inode.number]
+    assert index.kinds[inode.number] == FILE
+
+
+def test_other_group_descriptors_make_nothing_the_same(stock: Path) -> None:
+    """An inode table elsewhere: every number means another slot, though no slot has changed."""
+    old = stock.read_bytes()
+    before = opened(old)
+    descriptors = next(place for place in before.metadata_ranges() if place.kind == "group-descriptors")
+    new = bytearray(old)
+    new[descriptors.offset + 8] ^= 1
+    try:
+        after = opened(bytes(new))
+    except RespinError:
+        return
+    assert not any(TreeIndex(before).same(after, changed_blocks(old, bytes(new))))
+
+
+def test_a_nested_image_gives_the_same_index(stock: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copyfile(stock, source / "root.img")
+    squashfs = build_squashfs(tmp_path / "squashfs.img", source, block_size=BLOCK)
+    nested = SquashfsImage.open(BytesView(squashfs.read_bytes(), "squashfs.img")).open_file("root.img")
+    assert TreeIndex(ExtImage.open(nested)).kinds == TreeIndex(opened(stock.read_bytes())).kinds
