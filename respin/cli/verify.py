@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Dict, Optional, Union
 
 import click
 
-from respin.cli.common import Command, Session, json_option, trust_option
-from respin.errors import UsageError
+from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.errors import PolicyError, RespinError, UnsupportedError, UsageError, VerificationError
+from respin.formats.openpgp import Signer
+from respin.report import html, markdown
+from respin.report.page import Page, page_of, page_of_failure
 from respin.report.verify import render
+from respin.verify.report import Report
 from respin.verify.verify import VerifyRequest
 from respin.verify.verify import verify as run_verify
+from respin.vsa import Outcome, summarise
+from respin.workspace import refuse_existing, write_file
 
 
 @click.command("verify", cls=Command)
@@ -24,6 +30,13 @@ from respin.verify.verify import verify as run_verify
     metavar="CHECKSUM",
     help="The vendor's clearsigned CHECKSUM file for --base.",
 )
+@click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page: .md or .html.")
+@click.option(
+    "--vsa", type=click.Path(path_type=Path), metavar="FILE", help="Write a Verification Summary Attestation."
+)
+@click.option("--sign-key", metavar="FPR", help="Fingerprint of the key to sign the summary with.")
+@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home with the secret key.")
+@force_option
 @json_option
 @click.pass_obj
 def verify(
@@ -32,6 +45,11 @@ def verify(
     trust: Path,
     base: Optional[Path],
     base_checksum: Optional[Path],
+    page: Optional[Path],
+    vsa: Optional[Path],
+    sign_key: Optional[str],
+    gnupg_home: Optional[Path],
+    force: bool,
     json_output: bool,
 ) -> None:
     """Is this a vendor's Node plus exactly the declared plugins, and who says so?
@@ -40,12 +58,46 @@ def verify(
     that the restore map in the ISO brings back. Every change is judged by the signatures of the plugins. Without a
     restore map and without --base the verdict says that the stock check was not done.
 
+    The page and the summary are written when the verification fails, too; the exit status stays what it is.
+
     \b
-    Example:
+    Examples:
       respin verify out.iso --trust trust
+      respin verify out.iso --trust trust --report out.html --vsa out.vsa.json
     """
     if base_checksum is not None and base is None:
         raise UsageError("--base-checksum speaks of the vendor's ISO", remedy="give it with --base NODE.iso")
+    renderer = _renderer(page)
+    signer = _signer(vsa, sign_key, gnupg_home)
+    for output in (page, vsa):
+        if output is not None:
+            refuse_existing(output, force=force)
     console = session.console
-    report = run_verify(VerifyRequest(iso, trust, base, base_checksum, session.tmpdir), progress=console)
-    console.markup(report.to_json(), render(report))
+    result: Union[Report, RespinError]
+    try:
+        result = run_verify(VerifyRequest(iso, trust, base, base_checksum, session.tmpdir), progress=console)
+    except (VerificationError, PolicyError, UnsupportedError) as error:
+        result = error
+    if page is not None:
+        found = page_of(result) if isinstance(result, Report) else page_of_failure(iso, result)
+        write_file(page, renderer(found).encode("utf-8", "backslashreplace"), force=force)
+    if vsa is not None:
+        write_file(vsa, summarise(Outcome(iso, trust, result), signer, progress=console), force=force)
+    if isinstance(result, RespinError):
+        raise result
+    console.markup(result.to_json(), render(result))
+
+
+def _renderer(page: Optional[Path]) -> Callable[[Page], str]:
+    kinds: Dict[str, Callable[[Page], str]] = {".md": markdown.render, ".html": html.render}
+    if page is not None and page.suffix not in kinds:
+        raise UsageError("a report is Markdown or HTML", where=str(page), remedy="name it FILE.md or FILE.html")
+    return kinds[page.suffix] if page is not None else markdown.render
+
+
+def _signer(vsa: Optional[Path], key: Optional[str], home: Optional[Path]) -> Optional[Signer]:
+    if key is None:
+        return None
+    if vsa is None or home is None:
+        raise UsageError("--sign-key signs the summary", remedy="give it with --vsa FILE and --gnupg-home DIR")
+    return Signer(home, key)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from respin.root.delta import Entry
+
 SCHEMA = "respin.verify/1"
 
 
@@ -39,6 +41,7 @@ class Report:
     signer: Optional[Mapping[str, Any]]
     changes: Mapping[str, int] = field(default_factory=dict)
     signatures: Tuple[Mapping[str, Any], ...] = ()
+    entries: Tuple[Entry, ...] = ()
 
     @property
     def complete(self) -> bool:
