@@ -25,7 +25,8 @@ from respin.node.base import read_small
 from respin.progress import SILENT, Progress
 from respin.provenance import sidecar, slot, statement
 from respin.provenance.layout import SLOT, STATEMENT
-from respin.verify.statement import extent, read_statement, verify_media_check, verify_subject
+from respin.verify.reading import read_through
+from respin.verify.statement import extent, read_statement, subject_masks, verify_media_check, verify_subject
 from respin.workspace import Output, Workspace
 
 
@@ -143,10 +144,12 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         iso = IsoImage.open(view)
         raw, envelope = read_statement(iso)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        verify_subject(iso, claims, progress)
-        verify_media_check(iso, claims, progress)
+        offset, size = extent(iso, SLOT)
+        masks = subject_masks(iso, claims)
+        reading = read_through(iso, masks, (offset, size), progress, media_check=claims.media_check)
+        verify_subject(iso, claims, progress, reading)
+        verify_media_check(iso, claims, progress, reading)
         signed = sidecar.countersign(envelope, signer)
-        offset, _ = extent(iso, SLOT)
         content = slot.encode(signed)
         sha256 = _digest(view, offset, content, progress)
         files = _sidecars(request.iso, raw, sha256, view.size, signer)

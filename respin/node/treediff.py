@@ -13,13 +13,17 @@ from typing import Dict, List, Mapping, Optional
 
 from respin.byteview import chunks
 from respin.digest import sha256_chunks
-from respin.errors import MalformedError
+from respin.errors import MalformedError, VerificationError
 from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.walk import WalkGuard
 from respin.node.treeindex import DIRECTORY, FILE, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
+from respin.safepath import show
+
+# How an inode is stored: hashed directory, huge file, extents, attribute inode, inline data (ext4 on-disk i_flags).
+_LAYOUT_FLAGS = 0x1000 | 0x40000 | 0x80000 | 0x200000 | 0x10000000
 
 _KINDS: Mapping[int, Kind] = {
     stat.S_IFREG: Kind.FILE,
@@ -123,7 +127,19 @@ class _Comparison:
         self._guards[which].found(len(entries))
         return entries
 
+    def _require_same_flags(self, path: str, was: Optional[ExtInode], now: ExtInode) -> None:
+        """Flags such as immutable and append-only (chattr(1)) are no attribute of a delta, so none may be changed."""
+        if (now.flags ^ (0 if was is None else was.flags)) & ~_LAYOUT_FLAGS:
+            raise VerificationError(
+                f"the flags of inode {now.number} ({now.flags:#x}) are not those of the vendor's or of a new file",
+                where=f"{self._after.view.name}:{show(path)}",
+                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+                finding="inode-flags",
+            )
+
     def _entry(self, path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> Optional[Entry]:
+        if now is not None:
+            self._require_same_flags(path, was, now)
         if was is None:
             assert now is not None
             return Entry(path, Change.ADDED, attributes(self._after, now), None)
@@ -139,8 +155,9 @@ def _differ(
     light = attributes(before, old, content=False), attributes(after, new, content=False)
     device = stat.S_ISCHR(old.mode) or stat.S_ISBLK(old.mode)
     alike = light[0] == light[1] and (not device or old.rdev == new.rdev)
-    if not stat.S_ISREG(old.mode) or not stat.S_ISREG(new.mode):
-        return None if alike else light
+    if not stat.S_ISREG(old.mode) and not stat.S_ISREG(new.mode):
+        # With their content: a directory may have become a file.
+        return None if alike else (attributes(before, old), attributes(after, new))
     if alike and _same_place(before, old, after, new, changed):
         return None
     full = attributes(before, old), attributes(after, new)

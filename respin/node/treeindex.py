@@ -112,7 +112,7 @@ class TreeIndex:
         """Decompress what the block maps of ``inodes`` lie in, with all processors; the view keeps it for a while."""
         blocks: Set[int] = set()
         for inode in inodes:
-            if inode.is_file or inode.is_directory:
+            if stat.S_IFMT(inode.mode) in (stat.S_IFREG, stat.S_IFDIR):
                 blocks.update(offset // view.block_size for offset in self.root.map_blocks(inode))
         if len(blocks) > 1:
             for _ in pool.map(lambda number: _quietly(view, number), sorted(blocks)[: view.cached_blocks]):

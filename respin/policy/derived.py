@@ -28,6 +28,8 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
     before = plan.node.root
     changed = {entry.path for entry in delta.entries if entry.change is not Change.REMOVED}
     yield from _rpm_database(plan, before, after, scratch)
+    group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").splitlines()
+    vendor_groups = {fields[2]: fields[0] for fields in (line.split(":") for line in group_lines) if len(fields) > 2}
     for path in sorted(changed & set(USER_DATABASE)):
         yield from userdb.judge(
             path,
@@ -35,6 +37,7 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
             read_file(after, path) or b"",
             users=plan.declared("users"),
             groups=plan.declared("groups"),
+            vendor_groups=vendor_groups,
         )
     if LINKER_CACHE in changed:
         yield from _linker_cache(before, after)

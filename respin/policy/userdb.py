@@ -15,11 +15,19 @@ FIRST_SUBORDINATE = 100_000
 _DECLARED_AS = {"passwd": "user", "shadow": "user", "subuid": "user", "subgid": "user"}
 
 
-def judge(path: str, before: bytes, after: bytes, *, users: Sequence[str], groups: Sequence[str]) -> Iterator[Finding]:
+def judge(
+    path: str,
+    before: bytes,
+    after: bytes,
+    *,
+    users: Sequence[str],
+    groups: Sequence[str],
+    vendor_groups: Mapping[str, str],
+) -> Iterator[Finding]:
     """Judge one file of the database, given its content before and after.
 
     ``path`` is e.g. ``/etc/passwd`` or its backup ``/etc/passwd-``; for a backup ``before`` is the vendor's *main*
-    file, since tools save the state before the last of their changes.
+    file, since tools save the state before the last of their changes. ``vendor_groups`` are the vendor's by gid.
     """
     name = path.rsplit("/", 1)[1].rstrip("-")
     old, new = _lines(before), _lines(after)
@@ -40,11 +48,17 @@ def judge(path: str, before: bytes, after: bytes, *, users: Sequence[str], group
         return
     taken = {_number(name, line) for line in old}
     for line in added:
-        yield from _judge_line(path, name, line, users, groups, taken)
+        yield from _judge_line(path, name, line, users, groups, taken, vendor_groups)
 
 
 def _judge_line(
-    path: str, name: str, line: str, users: Sequence[str], groups: Sequence[str], taken: "set[str]"
+    path: str,
+    name: str,
+    line: str,
+    users: Sequence[str],
+    groups: Sequence[str],
+    taken: "set[str]",
+    vendor_groups: Mapping[str, str],
 ) -> Iterator[Finding]:
     fields = line.split(":")
     key = fields[0]
@@ -63,6 +77,13 @@ def _judge_line(
     if name == "passwd":
         if not _positive(fields[2]) or not _positive(fields[3]):
             yield Finding("user-database", path, f"the new user {key!r} has uid {fields[2]} and gid {fields[3]}")
+        if fields[3] in vendor_groups and vendor_groups[fields[3]] not in groups:
+            yield Finding(
+                "user-database",
+                path,
+                f"the new user {key!r} has the vendor's group {vendor_groups[fields[3]]!r} as its own",
+                "give the user a group of its own, or declare that group under effects.groups",
+            )
         if fields[1] not in ("x", "*", "!"):
             yield Finding("user-database", path, f"the new user {key!r} has its password in passwd")
     if name == "group" and not _positive(fields[2]):

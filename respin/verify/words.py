@@ -85,4 +85,7 @@ def counts(delta: Delta) -> Mapping[str, int]:
 def changes(delta: Delta) -> str:
     """The same as a phrase."""
     found = counts(delta)
-    return f"{found['added']} paths added, {found['changed']} changed, {found['removed']} removed, all as declared"
+    return (
+        f"{found['added']} paths added, {found['changed']} changed, {found['removed']} removed, all as declared"
+        " (slack that no name reaches is not judged)"
+    )

@@ -13,7 +13,10 @@ GOOD = b"agent:x:990:990::/var/lib/agent:/usr/sbin/nologin\n"
 
 
 def findings(path: str, before: bytes, after: bytes) -> List[str]:
-    return [f"{one.id}: {one.message}" for one in userdb.judge(path, before, after, users=["agent"], groups=["agents"])]
+    return [
+        f"{one.id}: {one.message}"
+        for one in userdb.judge(path, before, after, users=["agent"], groups=["agents"], vendor_groups={"6": "disk"})
+    ]
 
 
 def test_a_declared_locked_user_is_accepted() -> None:
@@ -29,6 +32,7 @@ def test_a_declared_locked_user_is_accepted() -> None:
         (b"agent:x:990:0::/:/bin/sh\n", "gid 0"),
         (b"agent:x:00:990::/:/bin/sh\n", "uid 00"),
         (b"agent:x:1:990::/:/bin/sh\n", "shares the id"),
+        (b"agent:x:990:6::/:/bin/sh\n", "vendor's group 'disk'"),
         (b"agent:hash:990:990::/:/bin/sh\n", "password in passwd"),
         (b"agent:x:990:990\n", "malformed"),
         (b"stranger:x:992:992::/:/bin/sh\n", "does not declare"),

@@ -18,7 +18,7 @@ from respin.formats.ext.inode import (
     ExtInode,
     parse_inode,
 )
-from respin.formats.ext.mapping import BlockMap
+from respin.formats.ext.mapping import BlockMap, one_piece
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.formats.ext.xattr import INLINE_DATA, in_inode_attributes, parse_block, parse_in_inode
 from respin.limits import LIMITS, KiB
@@ -79,6 +79,8 @@ class Inodes:
             table = self.location(first)
             for start in range(0, per_group * size, _CHUNK):
                 chunk = self.view.read(table + start, min(_CHUNK, per_group * size - start))
+                if chunk.count(0) == len(chunk):
+                    continue
                 number = first + start // size
                 inodes = [
                     self._parse(chunk, at, number + at // size)
@@ -102,13 +104,16 @@ class Inodes:
             return self._inline_ranges(inode), described
         if _is_fast(inode):
             return [DataRange(self.location(inode.number) + BLOCK_AREA, inode.size)], described
+        first = one_piece(inode, self.superblock)
+        if first is not None:
+            return [DataRange(first * size, inode.size)], described
         block_map = BlockMap(self.view, self.superblock, inode)
         ranges = data_ranges(block_map.runs(), inode.size, size)
         return ranges, described + [(block * size, size) for block in block_map.visited]
 
     def map_blocks(self, inode: ExtInode) -> List[int]:
         """The byte offsets of the first blocks that :meth:`places` will read for the block map."""
-        if inode.is_inline or _is_fast(inode):
+        if inode.is_inline or _is_fast(inode) or one_piece(inode, self.superblock) is not None:
             return []
         return [
             block * self.superblock.block_size
@@ -144,6 +149,8 @@ class Inodes:
 
     def xattrs(self, inode: ExtInode) -> Mapping[str, bytes]:
         """The extended attributes by full name; POSIX ACLs in the format of getxattr(2)."""
+        if not inode.xattr_block and not inode.extended[:4].strip(b"\0"):
+            return {}
         where = f"{self.view.name}, inode {inode.number}"
         found = parse_in_inode(inode.extended, self._read_value, where)
         if inode.xattr_block:
