@@ -156,8 +156,7 @@ def _differ(
     device = stat.S_ISCHR(old.mode) or stat.S_ISBLK(old.mode)
     alike = light[0] == light[1] and (not device or old.rdev == new.rdev)
     if not stat.S_ISREG(old.mode) and not stat.S_ISREG(new.mode):
-        # With their content: a directory may have become a file.
-        return None if alike else (attributes(before, old), attributes(after, new))
+        return None if alike else light
     if alike and _same_place(before, old, after, new, changed):
         return None
     full = attributes(before, old), attributes(after, new)
