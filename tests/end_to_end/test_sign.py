@@ -120,7 +120,9 @@ def test_countersigning_keeps_what_others_signed(
     subject = json.loads(base64.b64decode(json.loads(lines[-1])["payload"]))["subject"][0]
     assert subject == {"name": "out.iso", "digest": {"sha256": sha256(iso)}}
     gpgv(forge, "unknown", tmp_path, tmp_path / "out.iso.CHECKSUM")
-    both = forge.verify(iso, base=None, trust=trust).json["signatures"]
+    done = forge.verify(iso, base=None, trust=trust)
+    assert done.code == 0, done.err
+    both = done.json["signatures"]
     assert [(one["verdict"], one["key"], one["counts"]) for one in both] == [("good", name, True) for name in names]
     one = forge.verify(iso, base=None).json["signatures"]
     assert [(each["verdict"], each["counts"]) for each in one] == [("good", True), ("unknown key", False)]
