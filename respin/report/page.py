@@ -166,7 +166,7 @@ def _differs(entry: Entry) -> str:
 def _by_hand(name: str) -> Section:
     return Section(
         "Check it yourself",
-        "With respin, a trust store of your own and nothing else; then without respin, by the vendor's own CHECKSUM."
+        "With a trust store of your own; then the vendor's ISO, against the vendor's own CHECKSUM."
         " docs/how-to/verify-by-hand.md has the rest of the chain with gpg, sha256sum, dd and jq.",
         commands=(
             f"respin verify {shlex.quote(name)} --trust TRUST",
