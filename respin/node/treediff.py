@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import chunks
 from respin.digest import sha256_chunks
@@ -18,7 +18,7 @@ from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.walk import WalkGuard
-from respin.node.treeindex import DIRECTORY, FILE, UNKNOWN, Ranges, TreeIndex
+from respin.node.treeindex import DIRECTORY, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.safepath import show
 
@@ -72,6 +72,7 @@ class _Comparison:
         self._before = before
         self._after = after
         self._changed = changed
+        self._index = index
         unknown = bytearray(1 + max(before.superblock.inode_count, after.superblock.inode_count))
         self._same = unknown if index is None else index.same(after, changed)
         self._guards = [WalkGuard(image.superblock, image.view.name) for image in (before, after)]
@@ -109,20 +110,33 @@ class _Comparison:
 
     def _descend(self, path: str, number: int, depth: int) -> None:
         """The same directory in both images: only what it leads to may differ."""
-        inode = self._before.inode(number)
-        entries = self._before.scan(inode)
-        for guard in self._guards:
-            guard.enter(path, inode, depth)
-            guard.found(len(entries))
-        prefix = path.rstrip("/")
-        for entry in entries.values():
-            if self._same[entry.inode] != FILE:
-                self._visit(f"{prefix}/{entry.name}", entry.inode, entry.inode, depth + 1)
+        assert self._index is not None
+        todo: List[Tuple[Tuple[int, ...], int]] = [((number,), depth)]
+        while todo:
+            trail, depth = todo.pop()
+            directory = self._index.directories[trail[-1]]
+            for guard in self._guards:
+                guard.enter(f"directory inode {trail[-1]}", trail[-1], directory.size, depth)
+                guard.found(len(directory.children))
+            kinds = [(self._same[child], child) for child in directory.children]
+            todo += [((*trail, child), depth + 1) for kind, child in kinds if kind == DIRECTORY]
+            if any(kind == UNKNOWN for kind, _ in kinds):
+                prefix = self._path(path, trail).rstrip("/")
+                for entry in self._before.scan(self._before.inode(trail[-1])).values():
+                    if self._same[entry.inode] == UNKNOWN:
+                        self._visit(f"{prefix}/{entry.name}", entry.inode, entry.inode, depth + 1)
+
+    def _path(self, path: str, trail: Sequence[int]) -> str:
+        """The path of the last directory of ``trail``; each lies in the one before, ``path`` is that of the first."""
+        for parent, child in zip(trail, trail[1:]):
+            names = self._before.scan(self._before.inode(parent)).values()
+            path = f"{path.rstrip('/')}/{next(entry.name for entry in names if entry.inode == child)}"
+        return path
 
     def _names_in(self, which: int, path: str, inode: Optional[ExtInode], depth: int) -> Mapping[bytes, ExtEntry]:
         if inode is None or not inode.is_directory:
             return {}
-        self._guards[which].enter(path, inode, depth)
+        self._guards[which].enter(path, inode.number, inode.size, depth)
         entries = (self._before, self._after)[which].scan(inode)
         self._guards[which].found(len(entries))
         return entries

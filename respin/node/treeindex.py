@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import RespinError
@@ -70,12 +70,20 @@ class Ranges:
         return Ranges(found)
 
 
+class Directory(NamedTuple):
+    """A directory's size in bytes and the numbers of the inodes that have names in it."""
+
+    size: int
+    children: "array[int]"
+
+
 class TreeIndex:
     """What every inode in use of one image depends on. Compact: a few dozen bytes for each."""
 
     def __init__(self, root: ExtImage) -> None:
         self.root = root
         self.kinds = bytearray(root.superblock.inode_count + 1)
+        self.directories: Dict[int, Directory] = {}
         self._starts = array("Q")
         self._ends = array("Q")
         self._owners = array("Q")
@@ -114,9 +122,21 @@ class TreeIndex:
         for inode in inodes:
             if stat.S_IFMT(inode.mode) in (stat.S_IFREG, stat.S_IFDIR):
                 blocks.update(offset // view.block_size for offset in self.root.map_blocks(inode))
+            if stat.S_ISDIR(inode.mode):
+                blocks.update(self._first_block(inode, view.block_size))
         if len(blocks) > 1:
             for _ in pool.map(lambda number: _quietly(view, number), sorted(blocks)[: view.cached_blocks]):
                 pass
+
+    def _first_block(self, inode: ExtInode, block_size: int) -> List[int]:
+        """Where a directory's names are to be read, when that is known without reading."""
+        if self.root.map_blocks(inode):
+            return []
+        try:
+            ranges = self.root.data_ranges(inode)
+        except RespinError:
+            return []
+        return [offset // block_size for offset, _ in ranges[:1] if offset is not None]
 
     def _add(self, inode: ExtInode) -> None:
         """Everything that a comparison in full would read of the inode is read here once, so that damage shows."""
@@ -134,13 +154,16 @@ class TreeIndex:
             else:
                 described = self.root.mapping_ranges(inode)
             places += [(offset, offset + length) for offset, length in described]
+            entries = self.root.scan(inode) if inode.is_directory else None
         except RespinError:
             return  # it is compared in full if a name leads to it, and the error told then
         for start, end in places:
             self._starts.append(start)
             self._ends.append(end)
             self._owners.append(inode.number)
-        self.kinds[inode.number] = DIRECTORY if inode.is_directory else FILE
+        if entries is not None:
+            self.directories[inode.number] = Directory(inode.size, array("I", (one.inode for one in entries.values())))
+        self.kinds[inode.number] = FILE if entries is None else DIRECTORY
 
     def _interpreted_alike(self, after: ExtImage) -> bool:
         """Whether an inode number, a block number and the bytes of a slot mean the same in both images."""

@@ -147,7 +147,7 @@ class ExtImage:
             yield path, inode
             if not inode.is_directory or (descend is not None and not descend(path)):
                 continue
-            guard.enter(path, inode, len(stack))
+            guard.enter(path, number, inode.size, len(stack))
             entries = self._scan(inode)
             guard.found(len(entries))
             stack.append(_children(path.rstrip("/"), entries))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Set
 
 from respin.errors import MalformedError, UnsupportedError
-from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.limits import LIMITS
 
@@ -21,17 +20,17 @@ class WalkGuard:
         self._seen: Set[int] = set()
         self._where = where
 
-    def enter(self, path: str, inode: ExtInode, depth: int) -> None:
-        """Call before a directory is read; ``depth`` is 1 for the top.
+    def enter(self, path: str, number: int, size: int, depth: int) -> None:
+        """Call before directory ``number`` of ``size`` bytes is read; ``depth`` is 1 for the top.
 
         Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
         """
-        self._blocks_left -= inode.size // self._block_size
-        if inode.number in self._seen or depth > LIMITS.ext_depth or self._blocks_left < 0:
+        self._blocks_left -= size // self._block_size
+        if number in self._seen or depth > LIMITS.ext_depth or self._blocks_left < 0:
             raise MalformedError(
                 "the directories of the ext file system form a loop or are too deep", where=f"{self._where}:{path}"
             )
-        self._seen.add(inode.number)
+        self._seen.add(number)
 
     def found(self, names: int) -> None:
         """Call with the number of names in a directory that was read; UnsupportedError beyond the limit."""
