@@ -100,7 +100,7 @@ def make_plan(
     database = rpmdb.locate(node.root)
     where = f"{node.root.view.name}:{database.file}"
     blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
-    vendor_packages = tuple(rpmdb.package(blob, where) for blob in blobs.values())
+    vendor_packages = rpmdb.packages(blobs.values(), where)
     files: Dict[str, PlannedFile] = {}
     for bundle in bundles:
         for rpm in bundle.rpms:

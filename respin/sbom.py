@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin import __version__
-from respin.byteview import BytesView, FileView
+from respin.byteview import FileView
 from respin.digest import sha256_hex
 from respin.errors import MalformedError, UsageError, VerificationError
 from respin.formats.cyclonedx import Bom, Component
-from respin.formats.rpmfile import Header, RpmHeader, tags
-from respin.formats.rpmfile.content import rpm_header
+from respin.formats.rpmfile import RpmHeader
 from respin.node import rpmdb
 from respin.node.base import open_input
 from respin.node.image import NodeImage, open_node
@@ -28,8 +27,6 @@ from respin.verify.statement import is_respun, read_statement
 from respin.workspace import Workspace, write_file
 
 SUFFIX = ".added.cdx.json"
-# rpm keeps the keys that it knows as packages of this name; they are no software.
-_KEYS = "gpg-pubkey"
 
 
 @dataclass(frozen=True)
@@ -120,14 +117,7 @@ def packages(node: NodeImage, scratch: Path) -> List[RpmHeader]:
     database = rpmdb.locate(node.root)
     where = f"{node.root.view.name}:{database.file}"
     blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
-    return list(_software(blobs, where))
-
-
-def _software(blobs: Mapping[int, bytes], where: str) -> Iterator[RpmHeader]:
-    for blob in blobs.values():
-        header = Header.parse(BytesView(rpmdb.immutable_header(blob, where), where), 0, signature=False)
-        if header.string(tags.NAME) != _KEYS:
-            yield rpm_header(header, where=where)
+    return list(rpmdb.packages(blobs.values(), where))
 
 
 def _component(header: RpmHeader, origin: Optional[Mapping[str, Any]]) -> Component:

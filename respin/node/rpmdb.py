@@ -12,12 +12,12 @@ import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import FrozenSet, Iterator, Mapping, Tuple
+from typing import FrozenSet, Iterable, Iterator, Mapping, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.image import ExtImage
-from respin.formats.rpmfile import Header, RpmHeader
+from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
 from respin.formats.rpmfile.header import BINARY, MAGIC
 from respin.formats.rpmfile.tags import HEADERIMMUTABLE
@@ -26,6 +26,7 @@ from respin.limits import LIMITS
 _COUNTS = struct.Struct(">II")
 _ENTRY = struct.Struct(">IIiI")
 
+_KEY = "gpg-pubkey"
 CANDIDATES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
 BACKENDS: Mapping[str, str] = {"rpmdb.sqlite": "sqlite", "Packages.db": "ndb", "Packages": "bdb"}
 
@@ -109,10 +110,10 @@ def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connecti
         path.unlink()
 
 
-def package(blob: bytes, where: str) -> RpmHeader:
-    """The package that a record describes."""
-    header = Header.parse(BytesView(immutable_header(blob, where), where), 0, signature=False)
-    return rpm_header(header, where=where)
+def packages(blobs: Iterable[bytes], where: str) -> Tuple[RpmHeader, ...]:
+    """The packages that the records describe. A key that was imported into the database (``gpg-pubkey``) is none."""
+    parsed = (Header.parse(BytesView(immutable_header(blob, where), where), 0, signature=False) for blob in blobs)
+    return tuple(rpm_header(header, where=where) for header in parsed if header.string(tags.NAME) != _KEY)
 
 
 def immutable_header(blob: bytes, where: str) -> bytes:

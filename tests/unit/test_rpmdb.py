@@ -10,6 +10,7 @@ import pytest
 
 from respin.errors import MalformedError
 from respin.node import rpmdb
+from tests.support.keys import KeyWorld
 
 
 def database(path: Path, *statements: str) -> bytes:
@@ -35,3 +36,18 @@ def test_rows_are_no_part_of_the_schema_and_triggers_are(tmp_path: Path) -> None
 def test_what_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(MalformedError):
         rpmdb.schema(b"no database", tmp_path, "db")
+
+
+def test_an_imported_key_is_no_package(key_world: KeyWorld, tmp_path: Path) -> None:
+    """rpm keeps imported keys as records without an architecture; vendors' databases have them."""
+    root, key = tmp_path / "root", tmp_path / "key.asc"
+    root.mkdir()
+    key.write_bytes(key_world.public("rpm"))
+    package = key_world.build_rpm(tmp_path, "counted")
+    rpm = ["rpm", "--root", str(root), "--dbpath", "/db"]
+    key_world.run([*rpm, "--initdb"])
+    key_world.run([*rpm, "--nodeps", "--ignoreos", "--nosignature", "--justdb", "-i", str(package)])
+    key_world.run(["rpm", "--dbpath", str(root / "db"), "--import", str(key)])
+    records = rpmdb.read_headers((root / "db" / "rpmdb.sqlite").read_bytes(), tmp_path, "db")
+    assert len(records) == 2
+    assert [header.nevra for header in rpmdb.packages(records.values(), "db")] == ["counted-1.0-1.noarch"]
