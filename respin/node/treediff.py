@@ -19,26 +19,16 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.walk import WalkGuard
 from respin.node.treeindex import DIRECTORY, UNKNOWN, Ranges, TreeIndex
-from respin.root.delta import Attributes, Change, Delta, Entry, Kind
+from respin.root.delta import KINDS, Attributes, Change, Delta, Entry, Kind
 from respin.safepath import show
 
 # How an inode is stored: hashed directory, huge file, extents, attribute inode, inline data (ext4 on-disk i_flags).
 _LAYOUT_FLAGS = 0x1000 | 0x40000 | 0x80000 | 0x200000 | 0x10000000
 
-_KINDS: Mapping[int, Kind] = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFSOCK: Kind.SOCKET,
-}
-
 
 def attributes(root: ExtImage, inode: ExtInode, *, content: bool = True) -> Attributes:
     """All that an inode is; ``content=False`` leaves the digest of a regular file out."""
-    kind = _KINDS.get(stat.S_IFMT(inode.mode))
+    kind = KINDS.get(stat.S_IFMT(inode.mode))
     if kind is None:
         raise MalformedError(f"inode {inode.number} is of no known kind (mode {inode.mode:o})", where=root.view.name)
     regular = kind is Kind.FILE

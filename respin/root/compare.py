@@ -16,18 +16,9 @@ import struct
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from respin.errors import BuildError
-from respin.root.delta import Attributes, Change, Delta, Entry, Kind
+from respin.root.delta import KINDS, Attributes, Change, Delta, Entry, Kind
 from respin.safepath import show
 
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFSOCK: Kind.SOCKET,
-}
 # overlayfs's own, and what fuse2fs shows under "system.": content that ext keeps in the inode, and access control
 # lists, which FUSE cannot pass on in a user namespace (respin.root.entries refuses to change files that have them).
 _HIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.", "system.")
@@ -144,7 +135,7 @@ class Comparison:
 def attributes(path: str, sha256: Optional[str] = None) -> Attributes:
     """What the file at ``path`` is, symbolic links not followed; its content is hashed unless ``sha256`` is given."""
     status = os.lstat(path)
-    kind = _KINDS[stat.S_IFMT(status.st_mode)]
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
     regular = kind is Kind.FILE
     return Attributes(
         kind=kind,

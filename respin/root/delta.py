@@ -7,6 +7,7 @@ as ``os.fsdecode`` gives it (bytes that are not UTF-8 are surrogates). Times are
 from __future__ import annotations
 
 import base64
+import stat
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
@@ -32,6 +33,18 @@ class Kind(str, Enum):
     BLOCK = "block-device"
     FIFO = "fifo"
     SOCKET = "socket"
+
+
+# By the type bits of st_mode.
+KINDS: Mapping[int, Kind] = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER,
+    stat.S_IFBLK: Kind.BLOCK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFSOCK: Kind.SOCKET,
+}
 
 
 @dataclass(frozen=True)
