@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from respin.byteview import BytesView
@@ -130,8 +130,8 @@ def test_the_short_way_finds_what_the_plain_way_finds(
     before = opened(old)
     # debugfs does what it is told: together, commands can leave names of inodes that are not in use.
     plain = outcome(before, new, old, how="plain")
-    if chosen != [INVISIBLE]:
-        assert plain != ("delta", Delta(())), "debugfs did nothing"
+    # debugfs cannot link into a full inline directory and then does nothing; that proves nothing either.
+    assume(chosen == [INVISIBLE] or plain != ("delta", Delta(())))
     for how in ("index", "none"):
         assert outcome(before, new, old, how=how) == plain, how
 
