@@ -71,9 +71,11 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         raw, envelope = read_statement(output.iso)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
+        # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
+        reading = read_output(output, claims, progress)
+        verify_subject(output.iso, claims, progress, reading)
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = _stock(request, output, claim, workspace.path, stack, progress)
-        reading = read_output(output, claims, progress)
         report = verify_output(output, claims, signatures.trusted, reading, stock, trust, workspace.path, progress)
         judged = tuple(one.to_json() for one in signatures.judged)
         return replace(report, signatures=judged, entries=claims.changes)
