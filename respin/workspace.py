@@ -122,13 +122,22 @@ class Output:
         self.close()
 
 
+def staged_file(target: Path, data: bytes, *, force: bool = False) -> Output:
+    """A small file with its content on the disk and without its name so far."""
+    output = Output(target, force=force)
+    try:
+        _write_all(output.fd, data)
+    except BaseException as error:
+        output.close()
+        if isinstance(error, OSError):
+            raise _cannot_write(target, error) from error
+        raise
+    return output
+
+
 def write_file(target: Path, data: bytes, *, force: bool = False) -> None:
     """Write a small file whole or not at all."""
-    with Output(target, force=force) as output:
-        try:
-            _write_all(output.fd, data)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
+    with staged_file(target, data, force=force) as output:
         output.publish()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import FrozenSet, Mapping, Optional, Tuple
 
+from respin import sbom
 from respin.bundle import VerifiedBundle
 from respin.byteview import FileView
 from respin.clock import source_date_epoch
@@ -104,12 +105,11 @@ def start_from(
 
 def _refuse_outputs(request: BuildRequest) -> None:
     """Whatever will be in the way at the end is said at the start."""
-    beside = sidecar.paths(request.output)
+    beside = (*sidecar.paths(request.output), sbom.beside(request.output))
     checksum = () if request.base_checksum is None else (request.base_checksum,)
     refuse_inputs((request.output, *beside), (request.base, *checksum, *request.plugins))
-    if request.sign_key is not None:
-        for path in beside:
-            refuse_existing(path, force=request.force)
+    for path in beside:
+        refuse_existing(path, force=request.force)
 
 
 def require_every_plugin(had: Tuple[str, ...], bundles: Tuple[VerifiedBundle, ...], remove: FrozenSet[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Mapping, Optional, Tuple
@@ -30,7 +31,7 @@ from respin.trust import TrustedSignature, TrustStore
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, verify_signatures
 from respin.verify.verify import Stock, read_output, verify_output
-from respin.workspace import Output, write_file
+from respin.workspace import Output, staged_file
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,19 @@ def _publish(
             (checksum, sidecar.checksum(name, sha256, size, signer)),
         ]
     made: List[Path] = []
-    try:
-        for path, data in files:
-            write_file(path, data, force=output.force)
-            made.append(path)
-        output.publish()
-    except BaseException:
-        for path in made:
-            path.unlink()
-        raise
+    with ExitStack() as stack:
+        # Everything is on the disk before the first of them gets its name.
+        staged = [stack.enter_context(staged_file(path, data, force=output.force)) for path, data in files]
+        try:
+            for one in staged:
+                one.publish()
+                made.append(one.target)
+            if signer is None and output.force:
+                for stale in sidecar.paths(output.target):  # of an ISO that --force replaces
+                    stale.unlink(missing_ok=True)
+            output.publish()
+        except BaseException:
+            for path in made:
+                path.unlink()
+            raise
     return tuple(made)
