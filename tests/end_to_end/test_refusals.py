@@ -154,13 +154,10 @@ def test_a_checksum_signed_by_a_key_of_another_role(forge: Forge, good_plugin: P
         ("/usr/local/bin/tool", "protected-path"),
         ("/bin/sh", "conflict"),
         ("/etc/default/version", "conflict"),
-        ("/usr/bin/mount.evil/../mount", None),
         ("/lib/modules/6.99.0-none/extra/x.ko", "kernel-mismatch"),
     ],
 )
 def test_a_plugin_that_owns_what_is_not_its_own(forge: Forge, tmp_path: Path, path: str, finding: Any) -> None:
-    if finding is None:
-        pytest.skip("rpmbuild refuses such a path itself")
     plugin = forge.plugin("greedy", files={path: "mine\n"})
     done = forge.build(tmp_path / "out.iso", plugin, json=True)
     real = {"/bin/sh": "/usr/bin/sh"}.get(path, path.replace("/lib/", "/usr/lib/", 1) if path[:5] == "/lib/" else path)
