@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Callable, Iterable, Sequence
 
 from respin.byteview import FileView
-from respin.errors import VerificationError
+from respin.errors import BuildError, VerificationError
 from respin.fanout import FanOut
 from respin.node.base import VerifiedBase
 from respin.progress import Progress
@@ -32,8 +32,9 @@ class _RehashingReader:
     def read(self, offset: int, length: int) -> bytes:
         while self._position < offset:
             self._hash(self._next(min(STEP, offset - self._position)))
-        if offset < self._position:  # a range that is wanted twice was hashed when it was read first
-            return self._view.read(offset, length)
+        if offset < self._position:
+            # Reading it again would give bytes that nobody hashes: they could have been swapped since.
+            raise BuildError(f"the plan copies byte {offset} of the base after byte {self._position}")
         data = self._next(length)
         self._hash(data)
         return data
