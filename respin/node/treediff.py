@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import chunks
 from respin.digest import sha256_chunks
@@ -24,6 +24,9 @@ from respin.safepath import show
 
 # How an inode is stored: hashed directory, huge file, extents, attribute inode, inline data (ext4 on-disk i_flags).
 _LAYOUT_FLAGS = 0x1000 | 0x40000 | 0x80000 | 0x200000 | 0x10000000
+
+# Gets each path that is looked at, and what stands there in the first and in the second image (None: nothing).
+Visit = Callable[[str, Optional[ExtInode], Optional[ExtInode]], None]
 
 
 def attributes(root: ExtImage, inode: ExtInode, *, content: bool = True) -> Attributes:
@@ -49,19 +52,54 @@ def compare(before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[
     """Every path that differs in any attribute or in content, as a delta from ``before`` to ``after``.
 
     ``changed`` are the only places where the bytes of the two images differ. With an ``index`` of ``before``, what
-    none of them touches is not looked at in ``after``; the result is the same.
+    none of them touches is not looked at in ``after``; the result is the same. Raises VerificationError where flags of
+    inodes differ, which no delta can say.
+    """
+
+    def require_same_flags(path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> None:
+        if now is not None and flags(now) != (0 if was is None else flags(was)):
+            raise VerificationError(
+                f"the flags of inode {now.number} ({now.flags:#x}) are not those of the vendor's or of a new file",
+                where=f"{after.view.name}:{show(path)}",
+                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+                finding="inode-flags",
+            )
+
+    return visit_differences(before, after, changed, require_same_flags, index)
+
+
+def visit_differences(
+    before: ExtImage, after: ExtImage, changed: Ranges, visit: Visit, index: Optional[TreeIndex] = None
+) -> Delta:
+    """As :func:`compare`, with ``visit`` to see to what a delta does not say: flags, devices, names of one inode.
+
+    It gets at least the paths where the two images do not hold the same inode in the same bytes.
     """
     narrowed = changed.narrowed(before.view, after.view, before.superblock.block_size)
-    return _Comparison(before, after, narrowed, index).run()
+    return _Comparison(before, after, narrowed, visit, index).run()
+
+
+def visit_all(before: ExtImage, after: ExtImage, visit: Visit) -> Delta:
+    """The same for two images that need have nothing in common: all of both is read, ``visit`` gets every path."""
+    everything = Ranges([(0, max(before.view.size, after.view.size))])
+    return _Comparison(before, after, everything, visit, None).run()
+
+
+def flags(inode: ExtInode) -> int:
+    """Flags such as immutable and append-only (chattr(1)), without those that say how the inode is stored."""
+    return inode.flags & ~_LAYOUT_FLAGS
 
 
 class _Comparison:
     """A walk through both trees at once."""
 
-    def __init__(self, before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[TreeIndex]) -> None:
+    def __init__(
+        self, before: ExtImage, after: ExtImage, changed: Ranges, visit: Visit, index: Optional[TreeIndex]
+    ) -> None:
         self._before = before
         self._after = after
         self._changed = changed
+        self._look = visit
         self._index = index
         unknown = bytearray(1 + max(before.superblock.inode_count, after.superblock.inode_count))
         self._same = unknown if index is None else index.same(after, changed)
@@ -131,19 +169,8 @@ class _Comparison:
         self._guards[which].found(len(entries))
         return entries
 
-    def _require_same_flags(self, path: str, was: Optional[ExtInode], now: ExtInode) -> None:
-        """Flags such as immutable and append-only (chattr(1)) are no attribute of a delta, so none may be changed."""
-        if (now.flags ^ (0 if was is None else was.flags)) & ~_LAYOUT_FLAGS:
-            raise VerificationError(
-                f"the flags of inode {now.number} ({now.flags:#x}) are not those of the vendor's or of a new file",
-                where=f"{self._after.view.name}:{show(path)}",
-                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
-                finding="inode-flags",
-            )
-
     def _entry(self, path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> Optional[Entry]:
-        if now is not None:
-            self._require_same_flags(path, was, now)
+        self._look(path, was, now)
         if was is None:
             assert now is not None
             return Entry(path, Change.ADDED, attributes(self._after, now), None)

@@ -17,7 +17,7 @@ from respin.formats.ext import superblock
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
-from respin.formats.squashfs.inode import BlockList
+from respin.formats.squashfs.sameblocks import same_blocks
 from respin.node.image import NodeImage
 from respin.node.treediff import compare
 from respin.node.treeindex import Ranges, TreeIndex
@@ -177,47 +177,9 @@ def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, pro
         if dict(output.xattrs(entry.inode)) != dict(base.xattrs(other.inode)):
             raise _differs(output.view, output.superblock.inode_table, f"attributes of {name} are not the vendor's")
         if isinstance(entry, SquashfsFile) and isinstance(other, SquashfsFile):
-            blocks = _same_blocks(output, entry, base, other, progress)
+            blocks = same_blocks(output, entry, base, other, progress)
             if name == path:
                 same = blocks
             elif not all(blocks):
                 raise _differs(output.view, entry.blocks.start, f"the content of {name} is not the vendor's")
     return same
-
-
-def _same_blocks(
-    output: SquashfsImage, entry: SquashfsFile, base: SquashfsImage, other: SquashfsFile, progress: Progress
-) -> List[bool]:
-    same: List[bool] = []
-    mine, theirs = entry.blocks, other.blocks
-    common = min(len(mine), len(theirs))
-    with progress.step(f"comparing the compressed blocks of {entry.path}", common) as step:
-        while len(same) < common:
-            first = end = len(same)
-            while (
-                end < common and mine.sizes[end] == theirs.sizes[end] and mine.offsets[end] - mine.offsets[first] < STEP
-            ):
-                end += 1
-            if end == first:
-                same.append(False)
-            else:
-                same += _same_run(output.view, mine, base.view, theirs, first, end)
-            step.advance(len(same) - first)
-    total = -(-entry.size // output.block_size)
-    if entry.fragment is not None and len(same) == total - 1:
-        new, old = output.open_file(entry.path), base.open_file(other.path)
-        same.append(new.block(total - 1) == old.block(total - 1))
-    return same + [False] * (total - len(same))
-
-
-def _same_run(
-    output: ByteView, mine: BlockList, base: ByteView, theirs: BlockList, first: int, end: int
-) -> Sequence[bool]:
-    """The same for blocks of equal stored sizes, which lie one behind the other in both images."""
-    start, other = mine.offsets[first], theirs.offsets[first]
-    length = mine[end - 1].offset + mine[end - 1].stored_size - start
-    new, old = output.read(start, length), base.read(other, length)
-    if new == old:
-        return [True] * (end - first)
-    places = [(block.offset - start, block.offset - start + block.stored_size) for block in mine[first:end]]
-    return [new[at:to] == old[at:to] for at, to in places]
