@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -18,6 +20,7 @@ from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.splice import SplicedSquashfs, splice_file
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
+from respin.node.indexing import Indexing, reopened
 from respin.node.places import FACTS
 from respin.node.profile import built_in
 from respin.node.treediff import compare
@@ -32,7 +35,7 @@ from respin.policy.preflight import judge_plan
 from respin.progress import SILENT, Progress
 from respin.provenance.facts import facts
 from respin.root.delta import Delta
-from respin.root.install import Installed, InstallJob, PackageFile, install
+from respin.root.install import Installed, InstallJob, MetadataFile, PackageFile, install
 from respin.trust import TrustStore
 from respin.verify.report import Report
 from respin.workspace import Output, Workspace, refuse_existing
@@ -85,10 +88,14 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         plan = plan_for(node, tuple(bundles), workspace)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
-        installed = _install(base, plan, bundles, workspace, progress)
+        # Anonymous files: they go away with the process, whatever ends it.
+        metadata = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))
+        indexing = Indexing(partial(reopened, node), stack, metadata.fileno())
+        installed = _install(
+            base, plan, bundles, MetadataFile(metadata.fileno(), indexing.wait_for_metadata), workspace, progress
+        )
         stack.callback(installed.changed_blocks.close)
-        with progress.step("reading the vendor's root"):
-            index = TreeIndex(node.root)
+        index = indexing.wait(progress)
         shipped = _judge_outcome(plan, installed, index, workspace, progress)
         with progress.step("compressing the changed blocks"):
             spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
@@ -101,14 +108,19 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             size=sealed.size,
             sidecars=sealed.sidecars,
             report=sealed.report,
-            counters=_counters(installed, shipped, spliced, sealed),
+            counters=_counters(installed, indexing.blocks_read, shipped, spliced, sealed),
             warnings=soft_unmet(plan),
             transcript=installed.transcript,
         )
 
 
 def _install(
-    base: VerifiedBase, plan: InstallPlan, bundles: List[VerifiedBundle], workspace: Workspace, progress: Progress
+    base: VerifiedBase,
+    plan: InstallPlan,
+    bundles: List[VerifiedBundle],
+    metadata: MetadataFile,
+    workspace: Workspace,
+    progress: Progress,
 ) -> Installed:
     rpms = [rpm for bundle in ordered(bundles) for rpm in bundle.rpms]
     view = plan.node.iso.file_view(plan.node.squashfs_path)
@@ -126,6 +138,7 @@ def _install(
         kernel_release=releases[-1] if releases else "",
         owned_mtimes=plan.owned_mtimes,
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta)},
+        metadata=metadata,
     )
     return install(
         job,
@@ -157,12 +170,14 @@ def _toolchain() -> Mapping[str, str]:
     return {"rpm": rpm, "e2fsprogs": e2fsprogs, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
-def _counters(installed: Installed, shipped: Delta, spliced: SplicedSquashfs, sealed: Sealed) -> Mapping[str, int]:
+def _counters(
+    installed: Installed, indexed: int, shipped: Delta, spliced: SplicedSquashfs, sealed: Sealed
+) -> Mapping[str, int]:
     entries = shipped.entries
     return {
         "root_blocks_total": installed.counters.blocks_total,
         "root_blocks_read": installed.counters.blocks_read,
-        "root_blocks_read_for_check": installed.counters.blocks_read_for_check,
+        "root_blocks_read_for_check": installed.counters.blocks_read_for_check + indexed,
         "root_blocks_stored": spliced.counters.stored,
         "root_blocks_reused": spliced.counters.reused,
         "root_blocks_recompressed": spliced.counters.recompressed,

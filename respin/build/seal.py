@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,12 @@ from respin.provenance import evidence, sidecar, slot, statement
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
 from respin.root.delta import Delta
 from respin.trust import TrustedSignature, TrustStore
+from respin.verify.reading import Written, read_back
 from respin.verify.report import Report
-from respin.verify.statement import read_statement, verify_signatures
-from respin.verify.verify import Stock, read_output, verify_output
+from respin.verify.statement import read_statement, subject_masks, verify_signatures
+from respin.verify.verify import Stock, verify_output
 from respin.workspace import Output, staged_file
+from respin.writing import pwrite_all
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ def seal(
     with progress.step("laying out the new ISO"):
         laid = lay_out(LayoutJob(base, node, job.spliced, proofs, len(draft), has_media_check, job.restorable))
     placed = laid.plan.files
-    final, copied = _write(job, laid, compose, output, has_media_check, progress)
+    final, written, copied = _write(job, laid, compose, output, has_media_check, progress)
     if signer is not None:
         with progress.step("signing the statement"):
-            _put(output.fd, placed[f"/{SLOT}"][0], slot.encode(sidecar.sign(final, signer)))
+            pwrite_all(output.fd, slot.encode(sidecar.sign(final, signer)), placed[f"/{SLOT}"][0])
     stock = Stock(node, base.claim, job.index, protected)
-    report, sha256 = _verify(stock, output, final, signer, trust, tmpdir, progress)
+    report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     size = laid.plan.size
     bom = _bill_of_materials(output, final, tmpdir)
     sidecars = _publish(output, final, sha256, size, signer, bom)
@@ -119,8 +120,8 @@ def _write(
     output: Output,
     has_media_check: bool,
     progress: Progress,
-) -> Tuple[bytes, int]:
-    """Write the ISO in one pass, then its statement and media check; returns the statement and the bytes copied."""
+) -> Tuple[bytes, Written, int]:
+    """Write the ISO in one pass, then its statement and media check; the last number is that of bytes copied."""
     placed = laid.plan.files
     where = placed[f"/{STATEMENT}"]
     covered = MaskedDigest(masks(where, placed[f"/{SLOT}"], media_check=has_media_check))
@@ -134,26 +135,22 @@ def _write(
     final = compose(covered.hexdigest(), image.hexdigest())
     if len(final) != where[1]:
         raise RespinError("the statement changed its size while it was completed")
-    _put(output.fd, where[0], final)
+    pwrite_all(output.fd, final, where[0])
+    field = b""
     if media is not None:
         view = FileView(output.fd, str(output.target))
         for piece in chunks(view, where[0]):
             media.update(piece)
-        _put(output.fd, MEDIA_CHECK_OFFSET, media.field())
-    return final, copied
-
-
-def _put(fd: int, offset: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(fd, left, offset)
-        left, offset = left[written:], offset + written
+        field = media.field()
+        pwrite_all(output.fd, field, MEDIA_CHECK_OFFSET)
+    return final, Written(image.hexdigest(), field), copied
 
 
 def _verify(
     stock: Stock,
     output: Output,
     final: bytes,
+    written: Written,
     signer: Optional[Signer],
     trust: TrustStore,
     tmpdir: Path,
@@ -168,7 +165,7 @@ def _verify(
     if signer is not None:
         signature = verify_signatures(opened.iso, envelope, trust, tmpdir).trusted
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
-    reading = read_output(opened, claims, progress, plain=True)
+    reading = read_back(opened.iso, subject_masks(opened.iso, claims), written, progress)
     return verify_output(opened, claims, signature, reading, stock, trust, tmpdir, progress), reading.plain
 
 

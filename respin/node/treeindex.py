@@ -8,6 +8,7 @@ same in both: kind, attributes, names in it and content.
 from __future__ import annotations
 
 import stat
+import threading
 from array import array
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.squashfs.nested import NestedView
+from respin.node.metadatacopy import MetadataCopy
 
 STEP = 1 << 20
 _THREADS = 2
@@ -78,18 +80,25 @@ class Directory(NamedTuple):
 
 
 class TreeIndex:
-    """What every inode in use of one image depends on. Compact: a few dozen bytes for each."""
+    """What every inode in use of one image depends on. Compact: a few dozen bytes for each.
 
-    def __init__(self, root: ExtImage) -> None:
+    ``metadata`` gets a copy of all that is read for it and of the rest of the file system's metadata. ``stopped`` set
+    by another thread ends the reading early; the index is of no use then.
+    """
+
+    def __init__(
+        self, root: ExtImage, metadata: Optional[MetadataCopy] = None, stopped: Optional[threading.Event] = None
+    ) -> None:
         self.root = root
         self.kinds = bytearray(root.superblock.inode_count + 1)
         self.directories: Dict[int, Directory] = {}
         self._starts = array("Q")
         self._ends = array("Q")
         self._owners = array("Q")
+        self._metadata = metadata
         # An attribute's value in an inode of its own would be one more thing to depend on.
         if "ea_inode" not in root.superblock.features:
-            self._fill()
+            self._fill(stopped or threading.Event())
 
     def same(self, after: ExtImage, changed: Ranges) -> bytearray:
         """For each inode number what it is (FILE, DIRECTORY) if it is surely the same in ``after``, else UNKNOWN.
@@ -106,10 +115,14 @@ class TreeIndex:
             kinds[number] = UNKNOWN
         return kinds
 
-    def _fill(self) -> None:
+    def _fill(self, stopped: threading.Event) -> None:
         view = self.root.view
+        if self._metadata is not None:
+            self._metadata.keep_groups()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="tree") as pool:
             for inodes in self.root.used_inodes():
+                if stopped.is_set():
+                    return
                 if isinstance(view, NestedView):
                     self._fetch(view, inodes, pool)
                 for inode in inodes:
@@ -143,23 +156,24 @@ class TreeIndex:
         kind = stat.S_IFMT(inode.mode)
         if kind not in _KINDS:
             return
-        places: List[Range] = []
+        content: List[Tuple[int, int]] = []
         try:
             self.root.xattrs(inode)
             if inode.is_symlink:
                 self.root.readlink(inode)
             if inode.is_file or inode.is_directory or inode.is_symlink:
-                content, described = self.root.places(inode)
-                places = [(offset, offset + length) for offset, length in content if offset is not None]
+                ranges, described = self.root.places(inode)
+                content = [(offset, length) for offset, length in ranges if offset is not None]
             else:
                 described = self.root.mapping_ranges(inode)
-            places += [(offset, offset + length) for offset, length in described]
             entries = self.root.scan(inode) if inode.is_directory else None
         except RespinError:
             return  # it is compared in full if a name leads to it, and the error told then
-        for start, end in places:
+        if self._metadata is not None:
+            self._metadata.keep_inode(inode, content, described)
+        for start, length in (*content, *described):
             self._starts.append(start)
-            self._ends.append(end)
+            self._ends.append(start + length)
             self._owners.append(inode.number)
         if entries is not None:
             self.directories[inode.number] = Directory(inode.size, array("I", (one.inode for one in entries.values())))

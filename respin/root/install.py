@@ -26,6 +26,17 @@ class PackageFile:
 
 
 @dataclass(frozen=True)
+class MetadataFile:
+    """A sparse file (read and write) as long as the image, for e2fsck; it is written to.
+
+    ``wait`` returns when the vendor's metadata is in it, and whether all is there.
+    """
+
+    fd: int
+    wait: Callable[[], bool]
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """What to install where.
 
@@ -35,7 +46,7 @@ class InstallJob:
     ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
     times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
     of further files (root:root, 0644), or is called with the delta for that once it was judged. ``timeout`` (seconds)
-    limits the transaction and each later program.
+    limits the transaction and each later program. With ``metadata`` the final check needs not read the whole image.
     """
 
     iso_fd: int
@@ -51,6 +62,7 @@ class InstallJob:
     owned_mtimes: Mapping[str, int]
     facts: Facts
     timeout: float = 300
+    metadata: Optional[MetadataFile] = None
 
 
 class ChangedBlocks(Mapping[int, bytes]):
@@ -124,7 +136,9 @@ def install(
     result_fd = os.open(scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
         environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
-        descriptors = (job.iso_fd, result_fd, *(package.fd for package in job.packages))
+        descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]
+        if job.metadata is not None:
+            descriptors.append(job.metadata.fd)
         with Sandbox(pass_fds=descriptors, environment=environment) as sandbox, ExitStack() as steps:
             sandbox.send(_describe(job, result_fd, scratch))
             return _follow(job, judge, sandbox, result_fd, progress, steps)
@@ -155,6 +169,8 @@ def _follow(
             facts = dict(job.facts(delta) if callable(job.facts) else job.facts)
             encoded = {path: base64.b64encode(content).decode("ascii") for path, content in facts.items()}
             sandbox.send({"type": "apply", "facts": encoded})
+        elif message["type"] == "applied" and delta is not None:
+            sandbox.send({"type": "check", "metadata": job.metadata is not None and job.metadata.wait()})
         elif message["type"] == "done" and delta is not None:
             read = message["blocks_read"]
             return Installed(
@@ -177,6 +193,7 @@ def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
         "iso_fd": job.iso_fd,
         "iso_name": job.iso_name,
         "result_fd": result_fd,
+        "metadata_fd": None if job.metadata is None else job.metadata.fd,
         "scratch": str(scratch.resolve()),
         "squashfs_offset": job.squashfs_offset,
         "squashfs_size": job.squashfs_size,

@@ -11,6 +11,7 @@ from typing import Dict, Mapping, Set, Tuple
 
 from respin.byteview import ByteView, check_range
 from respin.errors import BuildError
+from respin.writing import pwrite_all
 
 
 class CopyOnWrite:
@@ -62,9 +63,9 @@ class CopyOnWrite:
             if slot is None:
                 slot = len(self._slots)
                 if count < self._length(index):
-                    self._pwrite(slot * self.block_size, self._original(index, 0, self._length(index)))
+                    pwrite_all(self._fd, self._original(index, 0, self._length(index)), slot * self.block_size)
                 self._slots[index] = slot
-            self._pwrite(slot * self.block_size + start, data[done : done + count])
+            pwrite_all(self._fd, data[done : done + count], slot * self.block_size + start)
             done += count
 
     def changed(self) -> Mapping[int, Tuple[int, int]]:
@@ -97,9 +98,3 @@ class CopyOnWrite:
         if len(data) != count:
             raise BuildError("the file of changed blocks is too short", finding="sandbox-failed")
         return data
-
-    def _pwrite(self, position: int, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, position)
-            view, position = view[written:], position + written

@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping
 from respin.byteview import FileView
 from respin.errors import BuildError
 from respin.formats.squashfs.image import SquashfsImage
-from respin.root import chroot, database, isolation, mounts, protocol, transaction
+from respin.root import chroot, database, fsck, isolation, mounts, protocol, transaction
 from respin.root.apply import Applier
 from respin.root.compare import Comparison
 from respin.root.delta import Delta
@@ -23,8 +23,9 @@ _SCRATCH_EXTRA = 1 << 30
 
 def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
     """Install, tell the delta, wait for the verdict, apply, check, hand back the changed blocks."""
-    for descriptor in (job["iso_fd"], job["result_fd"], *(fd for _, fd in job["packages"])):
-        os.set_inheritable(descriptor, False)
+    for descriptor in (job["iso_fd"], job["result_fd"], job["metadata_fd"], *(fd for _, fd in job["packages"])):
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
     transcript = isolation.Transcript()
     try:
         _Installation(job, channel, transcript).run()
@@ -76,16 +77,27 @@ class _Installation:
             applier.apply(plan)
             self._step("Checking the root image")
             view.set_phase("check")
-            applier.check(plan)
+            applier.read_back(plan)
+            report = view.report()
+            if not self._metadata_is_clean(report, image.block_size):
+                applier.check()
+                report = view.report()
         except protocol.ClosedError:
             raise
         except Exception:
             view.check()  # a damaged image shows as an input/output error: what the view says is better
             raise
-        report = view.report()
         self._channel.send(
             {**report, "type": "done", "transcript": self._transcript.text, "regenerated": list(regenerated)}
         )
+
+    def _metadata_is_clean(self, report: Mapping[str, Any], block_size: int) -> bool:
+        """Whether the starter has a copy of the vendor's metadata that is clean with the changes in it."""
+        self._channel.send({"type": "applied"})
+        if not self._channel.receive()["metadata"]:
+            return False
+        changed = ((index * block_size, position, length) for index, position, length in report["changed"])
+        return fsck.metadata_is_clean(self._job["metadata_fd"], changed, self._job["result_fd"])
 
     def _step(self, title: str) -> None:
         self._channel.send({"type": "step", "title": title})

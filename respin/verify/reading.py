@@ -19,13 +19,30 @@ class Reading:
     """What was computed from the bytes of an ISO; digests are SHA-256.
 
     ``covered`` counts masked ranges as their fill, ``part`` is the digest of one range, ``plain`` that of everything if
-    it was asked for. ``media_check`` is the field that belongs into the ISO.
+    it was made. ``media_check`` is the field that belongs into the ISO, empty if there is none.
     """
 
     covered: str
     part: str
     media_check: bytes
     plain: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """Digests that were made of bytes on their way to the disk: of the root image, and the media check's field."""
+
+    part: str
+    media_check: bytes
+
+
+def read_back(iso: IsoImage, masks: Tuple[Mask, ...], written: Written, progress: Progress) -> Reading:
+    """Read all of an ISO that was just written. ``covered`` proves that what is there is what was written, so that the
+    digests in ``written`` hold for it if they name covered bytes.
+    """
+    covered, whole = MaskedDigest(masks), hashlib.sha256()
+    _feed(iso, [covered.update, whole.update], progress)
+    return Reading(covered.hexdigest(), written.part, written.media_check, whole.hexdigest())
 
 
 def read_through(
@@ -35,24 +52,20 @@ def read_through(
     progress: Progress,
     *,
     media_check: bool,
-    plain: bool = False,
 ) -> Reading:
     """Read all of ``iso`` once; ``part`` is a range (offset, size), ``media_check`` whether to compute that."""
-    covered, range_digest, whole = MaskedDigest(masks), RangeDigest(*part), hashlib.sha256()
+    covered, range_digest = MaskedDigest(masks), RangeDigest(*part)
     media: Optional[mediacheck.MediaCheckHasher] = None
     sinks: List[Sink] = [covered.update, range_digest.update]
     if media_check:
         media = mediacheck.MediaCheckHasher(iso.volume_space_size)
         sinks.append(media.update)
-    if plain:
-        sinks.append(whole.update)
+    _feed(iso, sinks, progress)
+    return Reading(covered.hexdigest(), range_digest.hexdigest(), b"" if media is None else media.field(), "")
+
+
+def _feed(iso: IsoImage, sinks: List[Sink], progress: Progress) -> None:
     with progress.step("reading the whole ISO", iso.view.size) as step, FanOut(sinks) as out:
         for piece in chunks(iso.view):
             out.feed(piece)
             step.advance(len(piece))
-    return Reading(
-        covered.hexdigest(),
-        range_digest.hexdigest(),
-        b"" if media is None else media.field(),
-        whole.hexdigest() if plain else "",
-    )

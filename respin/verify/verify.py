@@ -181,8 +181,8 @@ def _stock(
     return Stock(open_node(restored, built_in()), claim)
 
 
-def read_output(output: NodeImage, claims: statement.Claims, progress: Progress, *, plain: bool = False) -> Reading:
-    """Read an opened output once for all digests that verification needs; ``plain`` adds that of the whole file."""
+def read_output(output: NodeImage, claims: statement.Claims, progress: Progress) -> Reading:
+    """Read an opened output once for all digests that verification needs."""
     image = output.iso.file_view(output.squashfs_path)
     return read_through(
         output.iso,
@@ -190,7 +190,6 @@ def read_output(output: NodeImage, claims: statement.Claims, progress: Progress,
         (image.offset, image.size),
         progress,
         media_check=claims.media_check,
-        plain=plain,
     )
 
 

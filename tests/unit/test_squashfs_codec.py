@@ -211,3 +211,26 @@ def test_options_out_of_range_are_refused(
 
 def test_compressor_numbers_are_those_of_the_format() -> None:
     assert [c.name for c in sorted(Compressor)] == ["GZIP", "LZMA", "LZO", "XZ", "LZ4", "ZSTD"]
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=6000), st.lists(st.tuples(st.integers(0, 7000), st.integers(0, 255)), max_size=3), st.data())
+def test_the_fast_decompressor_gives_what_zlib_gives(
+    content: bytes, damage: "List[tuple[int, int]]", data: st.DataObject
+) -> None:
+    """What both take, they take for the same bytes: a block has one meaning, here and in the kernel."""
+    isal_zlib = pytest.importorskip("isal.isal_zlib")
+    packed = bytearray(zlib.compress(content + NOISE[:100] * 5, data.draw(st.integers(0, 9))))
+    for at, value in damage:
+        packed[at % len(packed)] = value
+    found = []
+    for module in (zlib, isal_zlib):
+        stream = module.decompressobj()
+        try:
+            found.append((stream.decompress(bytes(packed), 8000), stream.eof))
+        except Exception:
+            found.append((b"", False))
+    if found[0][1] and found[1][1]:
+        assert found[0][0] == found[1][0]
+    if not damage:
+        assert [eof for _content, eof in found] == [True, True]

@@ -1,0 +1,64 @@
+"""Indexing the vendor's root in a thread of its own, while other work goes on."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Callable, Optional, Tuple
+
+from respin.formats.ext.image import ExtImage
+from respin.formats.squashfs.nested import NestedView
+from respin.node.image import NodeImage
+from respin.node.metadatacopy import MetadataCopy
+from respin.node.treeindex import TreeIndex
+from respin.progress import SILENT, Progress
+
+
+class Indexing:
+    """A running :class:`TreeIndex`. ``stack`` ends it, finished or not.
+
+    ``open_root`` runs in the thread, too, and must give an image that nobody else reads, and what it is nested in.
+    ``metadata_fd`` is an empty file that gets a copy of the metadata.
+    """
+
+    def __init__(
+        self, open_root: Callable[[], Tuple[ExtImage, NestedView]], stack: ExitStack, metadata_fd: Optional[int] = None
+    ) -> None:
+        self._stopped = threading.Event()
+        self._metadata_fd = metadata_fd
+        self._nested: Optional[NestedView] = None
+        self._sufficient = False
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="index"))
+        stack.callback(self._stopped.set)
+        self._future = pool.submit(self._run, open_root)
+
+    def wait(self, progress: Progress = SILENT) -> TreeIndex:
+        """The index; raises what the thread met."""
+        if self._future.done():
+            return self._future.result()
+        with progress.step("reading the vendor's root"):
+            return self._future.result()
+
+    def wait_for_metadata(self) -> bool:
+        """Wait; whether the copy of the metadata has all that e2fsck wants to see."""
+        self.wait()
+        return self._sufficient
+
+    @property
+    def blocks_read(self) -> int:
+        """How many compressed blocks had to be read so far."""
+        return 0 if self._nested is None else self._nested.blocks_read
+
+    def _run(self, open_root: Callable[[], Tuple[ExtImage, NestedView]]) -> TreeIndex:
+        root, self._nested = open_root()
+        metadata = None if self._metadata_fd is None else MetadataCopy(root, self._metadata_fd)
+        index = TreeIndex(root, metadata, self._stopped)
+        self._sufficient = metadata is not None and metadata.sufficient
+        return index
+
+
+def reopened(node: NodeImage) -> Tuple[ExtImage, NestedView]:
+    """The root of ``node`` once more, for another thread than the one that reads ``node``."""
+    nested = node.squashfs.open_file(node.image.path)
+    return ExtImage.open(nested), nested
