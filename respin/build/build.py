@@ -100,7 +100,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         with progress.step("compressing the changed blocks"):
             spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(), request.restorable, index)
+        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(), request.restorable, indexing)
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,

@@ -18,9 +18,9 @@ from respin.formats.openpgp import Signer
 from respin.formats.squashfs.splice import SplicedSquashfs
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
+from respin.node.indexing import Indexing
 from respin.node.profile import built_in
 from respin.node.protected import protected_digests
-from respin.node.treeindex import TreeIndex
 from respin.plan import InstallPlan
 from respin.progress import Progress
 from respin.provenance import evidence, sidecar, slot, statement
@@ -30,7 +30,8 @@ from respin.trust import TrustedSignature, TrustStore
 from respin.verify.reading import Written, read_back
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, subject_masks, verify_signatures
-from respin.verify.verify import Stock, verify_output
+from respin.verify.stock import Stock
+from respin.verify.verify import verify_output
 from respin.workspace import Output, staged_file
 from respin.writing import pwrite_all
 
@@ -39,7 +40,7 @@ from respin.writing import pwrite_all
 class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
-    ``index`` is that of the vendor's root.
+    ``indexing`` is that of the vendor's root.
     """
 
     base: VerifiedBase
@@ -49,7 +50,7 @@ class SealJob:
     spliced: SplicedSquashfs
     toolchain: Mapping[str, str]
     restorable: bool
-    index: TreeIndex
+    indexing: Indexing
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def seal(
     if signer is not None:
         with progress.step("signing the statement"):
             pwrite_all(output.fd, slot.encode(sidecar.sign(final, signer)), placed[f"/{SLOT}"][0])
-    stock = Stock(node, base.claim, job.index, protected)
+    stock = Stock(node, base.claim, job.indexing, protected)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     size = laid.plan.size
     bom = _bill_of_materials(output, final, tmpdir)

@@ -19,6 +19,7 @@ from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.node.image import NodeImage
+from respin.node.indexing import Indexing
 from respin.node.treediff import compare
 from respin.node.treeindex import Ranges, TreeIndex
 from respin.progress import Progress
@@ -58,20 +59,22 @@ def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
 
 
 def compare_with_base(
-    output: NodeImage, base: NodeImage, progress: Progress, index: Optional[TreeIndex] = None
+    output: NodeImage, base: NodeImage, progress: Progress, indexing: Optional[Indexing] = None
 ) -> Comparison:
     """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs.
 
-    ``index`` is that of the vendor's root, if it was made before.
+    ``indexing`` is that of the vendor's root, if it was begun before.
     """
     compared = _compare_iso(output, base, progress)
     same = _compare_squashfs(output.squashfs, base.squashfs, output.image.path, progress)
     _require_same_superblock(output.root.view, base.root.view)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
-    if index is None:
+    if indexing is None:
         with progress.step("reading the vendor's root"):
             index = TreeIndex(base.root)
+    else:
+        index = indexing.wait(progress)
     with progress.step("comparing the two root trees"):
         delta = compare(base.root, output.root, changed, index)
     return Comparison(delta, compared, sum(same), len(same) - sum(same))

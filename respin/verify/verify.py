@@ -6,19 +6,16 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Mapping, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from respin.byteview import FileView
 from respin.errors import VerificationError
-from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input, verify_base
+from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.profile import built_in
-from respin.node.protected import ProtectedDigest
-from respin.node.treeindex import TreeIndex
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
-from respin.provenance.layout import EVIDENCE, RESTORE, STATEMENT
-from respin.restore import open_restored
+from respin.provenance.layout import EVIDENCE, STATEMENT
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
@@ -33,6 +30,7 @@ from respin.verify.statement import (
     verify_signatures,
     verify_subject,
 )
+from respin.verify.stock import Stock, StockSource
 from respin.workspace import Workspace
 
 
@@ -47,19 +45,6 @@ class VerifyRequest:
     tmpdir: Optional[Path] = None
 
 
-@dataclass(frozen=True)
-class Stock:
-    """The vendor's ISO to compare with, its digest verified, and who says what it must be.
-
-    ``index`` and ``protected`` are what was read of its root before, if it was.
-    """
-
-    node: NodeImage
-    claim: BaseClaim
-    index: Optional[TreeIndex] = None
-    protected: Optional[Mapping[str, ProtectedDigest]] = None
-
-
 def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
     """Verify a respun ISO. Whatever fails raises; a report means that everything which was checked holds."""
     trust = TrustStore.load(request.trust)
@@ -71,11 +56,12 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         raw, envelope = read_statement(output.iso)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
+        source = StockSource(FileView(fd, str(request.iso)), request.base, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
         reading = read_output(output, claims, progress)
         verify_subject(output.iso, claims, progress, reading)
         claim = _claim(request, output, claims, trust, workspace.path)
-        stock = _stock(request, output, claim, workspace.path, stack, progress)
+        stock = source.verified(claim, progress)
         report = verify_output(output, claims, signatures.trusted, reading, stock, trust, workspace.path, progress)
         judged = tuple(one.to_json() for one in signatures.judged)
         return replace(report, signatures=judged, entries=claims.changes)
@@ -106,7 +92,7 @@ def verify_output(
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}; the rules were not judged anew"))
     else:
         node = stock.node
-        found = compare_with_base(output, node, progress, stock.index)
+        found = compare_with_base(output, node, progress, stock.indexing)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:
             links.append(words.no_vendor())
@@ -157,28 +143,6 @@ def _claim(
             finding="base-digest",
         )
     return claim
-
-
-def _stock(
-    request: VerifyRequest, output: NodeImage, claim: BaseClaim, tmpdir: Path, stack: ExitStack, progress: Progress
-) -> Optional[Stock]:
-    """The vendor's ISO: the one that was given, or the one that the restore map brings back."""
-    if request.base is not None:
-        fd = open_input(request.base)
-        stack.callback(os.close, fd)
-        return Stock(open_node(verify_base(fd, request.base, claim, progress).view(), built_in()), claim)
-    if f"/{RESTORE}" not in output.iso.files:
-        return None
-    restored = open_restored(output.iso, tmpdir, stack)
-    digest = restored.verify(progress)
-    if digest != claim.sha256:
-        raise VerificationError(
-            f"what the restore map brings back has the sha256 {digest}, the vendor's ISO has {claim.sha256}",
-            where=f"{output.iso.view.name}:/{RESTORE}",
-            remedy="this is not a respin of that vendor's release; do not use it",
-            finding="base-digest",
-        )
-    return Stock(open_node(restored, built_in()), claim)
 
 
 def read_output(output: NodeImage, claims: statement.Claims, progress: Progress) -> Reading:

@@ -1,0 +1,80 @@
+"""The vendor's ISO to compare with: the one that was given, or the one that the restore map brings back."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Optional, Tuple
+
+from respin.byteview import ByteView, FileView
+from respin.errors import VerificationError
+from respin.formats.ext.image import ExtImage
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.squashfs.nested import NestedView
+from respin.node.base import BaseClaim, open_input, verify_base
+from respin.node.image import NodeImage, open_node
+from respin.node.indexing import Indexing
+from respin.node.profile import built_in
+from respin.node.protected import ProtectedDigest
+from respin.progress import Progress
+from respin.provenance.layout import RESTORE
+from respin.restore import open_restored
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The vendor's ISO to compare with, its digest verified, and who says what it must be.
+
+    ``indexing`` and ``protected`` are what is being read, or was read of its root before, if anything.
+    """
+
+    node: NodeImage
+    claim: BaseClaim
+    indexing: Optional[Indexing] = None
+    protected: Optional[Mapping[str, ProtectedDigest]] = None
+
+
+class StockSource:
+    """Where the vendor's ISO is to come from; its root is indexed from the start, in a thread of its own.
+
+    What the thread meets in bytes that nobody vouches for yet is told when they are known to be the right ones.
+    ``iso`` is the respun ISO, ``base`` the vendor's if it was given; ``stack`` ends everything.
+    """
+
+    def __init__(self, iso: FileView, base: Optional[Path], tmpdir: Path, stack: ExitStack) -> None:
+        self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
+        self._base_fd = -1
+        if base is not None:
+            self._base_fd = open_input(base)
+            stack.callback(os.close, self._base_fd)
+        self._threads = stack.enter_context(ExitStack())
+        self._indexing = Indexing(self._open_root, stack)
+
+    def verified(self, claim: BaseClaim, progress: Progress) -> Optional[Stock]:
+        """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there."""
+        if self._base is not None:
+            view: ByteView = verify_base(self._base_fd, self._base, claim, progress).view()
+            return Stock(open_node(view, built_in()), claim, self._indexing)
+        iso = IsoImage.open(self._iso)
+        if f"/{RESTORE}" not in iso.files:
+            return None
+        restored = open_restored(iso, self._tmpdir, self._stack)
+        digest = restored.verify(progress)
+        if digest != claim.sha256:
+            raise VerificationError(
+                f"what the restore map brings back has the sha256 {digest}, the vendor's ISO has {claim.sha256}",
+                where=f"{self._iso.name}:/{RESTORE}",
+                remedy="this is not a respin of that vendor's release; do not use it",
+                finding="base-digest",
+            )
+        return Stock(open_node(restored, built_in()), claim, self._indexing)
+
+    def _open_root(self) -> Tuple[ExtImage, NestedView]:
+        if self._base is not None:
+            view: ByteView = FileView(self._base_fd, str(self._base))
+        else:
+            view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._threads)
+        node = open_node(view, built_in())
+        return node.root, node.nested
