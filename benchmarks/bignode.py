@@ -1,4 +1,4 @@
-"""The example Node made as large as a real one: a 4 GiB ext image with about 1.5 GB in it, gzip.
+"""The example Node made as large as a real one: a 4 GiB ext image with about 1.5 GB in it, packed with gzip or xz.
 
 The files are this machine's own, from /usr, and generated text; the ISO is mastered with the example's command lines.
 """
@@ -15,33 +15,42 @@ from typing import Dict, Iterator, List, Tuple
 
 MiB = 1 << 20
 IMAGE_SIZE = "4G"
-REAL_FILES = 1100 * MiB
+REAL_FILES = 1250 * MiB
 LABEL = "example-node-1.0"  # as in examples/node/build
 LARGEST_FILE = 32 * MiB
 MOST_FILES = 30_000
-GENERATED = 150 * MiB
+GENERATED = 200 * MiB
 ROOT = "/usr/share/benchmark"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-@")
 
 
-def make(world: Path, work: Path, name: str, key: str) -> Path:
-    """Make WORK/NAME and its CHECKSUM, signed by the vendor's test ``key``, from the example Node in ``world``."""
+def make(world: Path, work: Path, name: str, key: str, compressor: str, *, large: bool) -> Path:
+    """Make WORK/NAME and its CHECKSUM, signed by the vendor's test ``key``, from the example Node in ``world``.
+
+    ``large`` grows and fills its image; otherwise it is only packed anew.
+    """
     tree = work / "tree"
     run("xorriso", "-osirrox", "on", "-indev", world / "node.iso", "-extract", "/", tree)
     run("chmod", "-R", "u+w", tree)
     run("unsquashfs", "-q", "-n", "-d", work / "squashfs", tree / "LiveOS/squashfs.img")
     image = work / "squashfs/LiveOS/ext3fs.img"
-    run("e2fsck", "-fy", image)
-    os.truncate(image, 4096 * MiB)
-    run("resize2fs", image, IMAGE_SIZE)
-    _fill(image, work)
-    run("e2fsck", "-fn", image)
+    if large:
+        run("e2fsck", "-fy", image)
+        os.truncate(image, 4096 * MiB)
+        run("resize2fs", image, IMAGE_SIZE)
+        _fill(image, work)
+        run("e2fsck", "-fn", image)
     (tree / "LiveOS/squashfs.img").unlink()
-    run(*squash(work / "squashfs", tree / "LiveOS/squashfs.img"))
+    run(*squash(work / "squashfs", tree / "LiveOS/squashfs.img", compressor))
     run("rm", "-rf", work / "squashfs")
     for command in master(tree, work / name):
         run(*command)
     run("rm", "-rf", tree)
+    _sign(world, work, name, key)
+    return work / name
+
+
+def _sign(world: Path, work: Path, name: str, key: str) -> None:
     digest = _sha256(work / name)
     text = f"# {name}: {(work / name).stat().st_size} bytes\nSHA256 ({name}) = {digest}\n"
     checksum = work / f"{name}.CHECKSUM"
@@ -49,13 +58,12 @@ def make(world: Path, work: Path, name: str, key: str) -> Path:
     home = ("--homedir", world / "gnupg", "--batch", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", "")
     run("gpg", *home, "--local-user", key, "--output", checksum, "--clearsign", stdin=text.encode())
     run("gpgconf", "--homedir", world / "gnupg", "--kill", "all")
-    return work / name
 
 
-def squash(source: Path, output: Path) -> Tuple[object, ...]:
-    """The example's command line that packs the root image."""
-    options = ("-quiet", "-no-progress", "-noappend", "-comp", "gzip", "-Xcompression-level", "6", "-b", "131072")
-    return ("mksquashfs", source, output, *options, "-all-root")
+def squash(source: Path, output: Path, compressor: str) -> Tuple[object, ...]:
+    """The command line that packs the root image: the example's for gzip, livecd-tools' defaults for xz."""
+    method = {"gzip": ("-comp", "gzip", "-Xcompression-level", "6"), "xz": ("-comp", "xz")}[compressor]
+    return ("mksquashfs", source, output, "-quiet", "-no-progress", "-noappend", *method, "-b", "131072", "-all-root")
 
 
 def master(tree: Path, output: Path) -> List[Tuple[object, ...]]:

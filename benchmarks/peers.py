@@ -12,7 +12,7 @@ import bignode
 from measuring import Cost, added, measure
 
 
-def pipeline(iso: Path, bundles: Sequence[Path], work: Path) -> Optional[Dict[str, Cost]]:
+def pipeline(iso: Path, bundles: Sequence[Path], work: Path, compressor: str) -> Optional[Dict[str, Cost]]:
     """The costs by step and their sum ("total"), or None where a loop mount is not possible."""
     work.mkdir()
     log = work / "log"
@@ -37,7 +37,7 @@ def pipeline(iso: Path, bundles: Sequence[Path], work: Path) -> Optional[Dict[st
     finally:
         costs["umount"] = measure(("umount", mount), log=log)
     image.unlink()
-    costs["mksquashfs"] = measure(bignode.squash(squashfs, image), log=log)
+    costs["mksquashfs"] = measure(bignode.squash(squashfs, image, compressor), log=log)
     names = ("genisoimage", "isohybrid", "implantisomd5")
     for name, command in zip(names, bignode.master(tree, work / "peer.iso")):
         costs[name] = measure(command, log=log)

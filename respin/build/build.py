@@ -19,7 +19,7 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.splice import SplicedSquashfs, splice_file
 from respin.node.base import VerifiedBase
-from respin.node.image import open_node
+from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing, reopened
 from respin.node.places import FACTS
 from respin.node.profile import built_in
@@ -100,7 +100,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         with progress.step("compressing the changed blocks"):
             spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(), request.restorable, indexing)
+        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(node), request.restorable, indexing)
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,
@@ -163,11 +163,12 @@ def _judge_outcome(
         return shipped
 
 
-def _toolchain() -> Mapping[str, str]:
+def _toolchain(node: NodeImage) -> Mapping[str, str]:
     """The versions of what takes part in making the bytes."""
+    library, _, version = node.squashfs.codec.library.partition(" ")
     rpm = process.run(["rpm", "--version"]).stdout.decode("ascii", "replace").strip().rpartition(" ")[2]
     e2fsprogs = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
-    return {"rpm": rpm, "e2fsprogs": e2fsprogs, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return {"rpm": rpm, "e2fsprogs": e2fsprogs, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
 
 
 def _counters(

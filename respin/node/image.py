@@ -1,7 +1,7 @@
 """A Node ISO, opened: which Node it is, and its root image, readable without mounting or unpacking anything.
 
 Layouts are told apart by what is in the files (magic numbers), never by their names. This version builds on one layout,
-the classic Node's: a gzip squashfs that holds one ext2/3/4 image. Everything else is recognised and named.
+the classic Node's: a squashfs that holds one ext2/3/4 image. Everything else is recognised and named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.nested import NestedView
-from respin.formats.squashfs.options import Compressor
 from respin.limits import LIMITS
 from respin.node import versionfile
 from respin.node.places import MODULES
@@ -119,7 +118,7 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
         raise _unsupported(identity, where)
     squashfs = SquashfsImage.open(squashfs_view)
     image = find_root_file(squashfs)
-    if image is None or squashfs.compressor is not Compressor.GZIP:
+    if image is None:
         raise _unsupported(identity, where)
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
@@ -166,7 +165,7 @@ def magic_at(view: ByteView, offset: int, magic: bytes) -> bool:
 
 def _unsupported(identity: Identity, where: str) -> UnsupportedError:
     return UnsupportedError(
-        f"the root image is a {identity.layout}; this version builds on a gzip squashfs that holds one ext image",
+        f"the root image is a {identity.layout}; this version builds on a squashfs that holds one ext image",
         where=where,
         remedy="`respin inspect` shows what else was found",
         finding="layout",

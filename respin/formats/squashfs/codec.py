@@ -6,6 +6,8 @@ gzip (a zlib stream, RFC 1950) and xz (a whole .xz stream: CRC32, LZMA2, optiona
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import lzma
 import zlib
 from typing import Any, Callable, Dict, List, Protocol, Tuple
@@ -35,6 +37,10 @@ else:
 class Codec(Protocol):
     """One compression method with its options."""
 
+    @property
+    def library(self) -> str:
+        """Name and version of the library that compresses: another one may give other bytes."""
+
     def decompress(self, data: bytes, limit: int) -> bytes:
         """The content of a compressed block; raises CorruptBlock when that is damaged or more than ``limit`` bytes."""
 
@@ -63,8 +69,20 @@ def encode(codec: Codec, data: bytes, *, metadata: bool = False, store: bool = F
     return (packed, True) if len(packed) < len(data) else (data, False)
 
 
+def _liblzma_version() -> str:
+    """The version of the library that Python's module was linked with; the module itself does not tell."""
+    try:
+        version = ctypes.CDLL(importlib.import_module("_lzma").__file__).lzma_version_string
+    except (OSError, AttributeError, TypeError):  # built into the interpreter, without a symbol to look up
+        return "unknown"
+    version.restype = ctypes.c_char_p
+    return str(version().decode("ascii"))
+
+
 class GzipCodec:
     """zlib streams."""
+
+    library = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
     # bit of the options block -> zlib strategy
     _STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED)
@@ -110,6 +128,8 @@ class XzCodec:
     )
     # A dictionary is at most as large as a block, and that is at most 1 MiB; the decoder needs little more.
     _MEMORY = 16 * MiB
+
+    library = f"liblzma {_liblzma_version()}"
 
     def __init__(self, options: XzOptions) -> None:
         self._dictionary_size = options.dictionary_size

@@ -32,6 +32,7 @@ class ZstdCodec:
     def __init__(self, options: ZstdOptions) -> None:
         self._zstandard = _import("zstandard", "zstandard", "zstd", "ZstdError")
         self._level = options.level
+        self.library = "zstd " + ".".join(str(part) for part in self._zstandard.ZSTD_VERSION)
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         # Streaming, because the one-shot call would allocate whatever size the frame's header claims.
@@ -56,6 +57,7 @@ class Lz4Codec:
     def __init__(self, options: Lz4Options) -> None:
         self._block = _import("lz4.block", "lz4", "lz4", "LZ4BlockError")
         self._high_compression = options.high_compression
+        self.library = f"lz4 {importlib.import_module('lz4').library_version_string()}"
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         try:
@@ -78,6 +80,7 @@ class LzoCodec:
     def __init__(self, options: LzoOptions) -> None:
         self._lzo = _import("lzo", "python-lzo", "lzo", "error")
         self._options = options
+        self.library = f"lzo {self._lzo.LZO_VERSION_STRING}"
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         try:
