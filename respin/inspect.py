@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView
+from respin.digest import sha256_view
 from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.node.image import Identity, NodeImage, identify, open_node
 from respin.node.profile import built_in
 from respin.node.rpmdb import locate
-from respin.provenance import statement
+from respin.provenance import sidecar, statement, testresult
 from respin.verify.statement import is_respun, read_statement
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside."""
+    """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside.
+
+    ``beside`` are the statements in the file beside the ISO, of what others say about it.
+    """
 
     iso: Mapping[str, Any]
     identity: Identity
@@ -27,6 +31,8 @@ class Inspection:
     node_reason: str
     provenance: Optional[Mapping[str, Any]]
     provenance_reason: str
+    beside: Tuple[Mapping[str, Any], ...]
+    beside_reason: str
 
     def to_json(self) -> Dict[str, Any]:
         """The inspection as one document."""
@@ -43,11 +49,13 @@ class Inspection:
             "node_reason": self.node_reason,
             "provenance": None if self.provenance is None else dict(self.provenance),
             "provenance_reason": self.provenance_reason,
+            "beside": [dict(one) for one in self.beside],
+            "beside_reason": self.beside_reason,
         }
 
 
-def inspect(view: ByteView) -> Inspection:
-    """Inspect an ISO. Nothing is verified, mounted or executed.
+def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
+    """Inspect an ISO, and ``beside``, the ``.intoto.jsonl`` beside it. Nothing is verified, mounted or executed.
 
     Raises UnsupportedError when it is no ISO 9660 image at all, MalformedError when its directories are damaged.
     """
@@ -66,8 +74,22 @@ def inspect(view: ByteView) -> Inspection:
             provenance, provenance_reason = _describe_provenance(iso), "not verified; `respin verify` does that"
         except RespinError as error:
             provenance_reason = str(error)
+    statements: Tuple[Mapping[str, Any], ...] = ()
+    beside_reason = "not verified"
+    try:
+        statements = _describe_beside(view, beside)
+    except RespinError as error:
+        beside_reason = str(error)
     return Inspection(
-        iso.describe(), identity, mediacheck.read(view) is not None, node, node_reason, provenance, provenance_reason
+        iso.describe(),
+        identity,
+        mediacheck.read(view) is not None,
+        node,
+        node_reason,
+        provenance,
+        provenance_reason,
+        statements,
+        beside_reason,
     )
 
 
@@ -97,3 +119,14 @@ def _describe_provenance(iso: IsoImage) -> Mapping[str, Any]:
         "builder": dict(claims.builder),
         "signatures": [signature.keyid for signature in envelope.signatures],
     }
+
+
+def _describe_beside(view: ByteView, bundle: bytes) -> Tuple[Mapping[str, Any], ...]:
+    """The statements of a bundle. Those of test results also say whether they are about these bytes."""
+    where = f"beside {view.name}"
+    found = [testresult.describe(envelope, where=where) for _, envelope in sidecar.envelopes(bundle, where=where)]
+    if any(one["predicate_type"] == sidecar.TEST_RESULT for one in found):
+        digest = sha256_view(view)
+        for one in found:
+            one["this_iso"] = digest in [subject["sha256"] for subject in one["subjects"]]
+    return tuple(found)

@@ -6,25 +6,21 @@ byte is written; then the slot is written at once, and nothing else in the ISO i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from respin.bundle import CommandSigner
-from respin.bundle.signer import canonical_signature
 from respin.byteview import FileView, chunks
 from respin.errors import BuildError, UsageError
 from respin.formats.iso9660.image import IsoImage
-from respin.formats.openpgp import Keyring, Signer, Verdict, export_public
-from respin.limits import LIMITS
 from respin.node.base import read_small
 from respin.progress import SILENT, Progress
 from respin.provenance import sidecar, slot, statement
 from respin.provenance.layout import SLOT, STATEMENT
+from respin.provenance.signing import CheckedSigner, Signatory, lock
 from respin.verify.reading import read_through
 from respin.verify.statement import extent, read_statement, subject_masks, verify_media_check, verify_subject
 from respin.workspace import Output, Workspace
@@ -76,58 +72,6 @@ class SignedIso:
         }
 
 
-class _CheckedSigner:
-    """Signs by a GnuPG home or a command, in the one spelling of a signature, and checks what came out if it can."""
-
-    def __init__(self, request: SignRequest, tmpdir: Path) -> None:
-        self._tmpdir = tmpdir
-        self._signer: Union[Signer, CommandSigner]
-        self._public: Optional[bytes] = None
-        if request.command is None:
-            if request.gnupg_home is None:
-                raise UsageError(
-                    "there is nothing to sign with",
-                    remedy="say where the key is (--gnupg-home DIR), or name a program that signs (--signer CMD)",
-                )
-            self._signer = Signer(request.gnupg_home, request.key)
-        else:
-            self._signer = CommandSigner(request.command)
-        if request.gnupg_home is not None:
-            self._public = export_public(request.gnupg_home, request.key)
-        self.fingerprint = request.key.replace(" ", "").upper()
-        if len(self.fingerprint) != 40 or set(self.fingerprint) - set("0123456789ABCDEF"):
-            raise UsageError(f"{request.key!r} is not a full fingerprint", remedy="give all 40 hex digits with --key")
-
-    @property
-    def checked(self) -> bool:
-        return self._public is not None
-
-    def sign_detached(self, data: bytes) -> bytes:
-        signature = canonical_signature(self._signer.sign_detached(data), where="the new signature")
-        if self._public is not None:
-            with Keyring([self._public], self._tmpdir) as keyring:
-                judged = keyring.verify_detached(signature, data)
-            if judged.verdict is not Verdict.GOOD or judged.primary != self.fingerprint:
-                raise BuildError(
-                    f"the new signature is not a good one by {self.fingerprint}: {judged.verdict} ({judged.detail})",
-                    where="the new signature",
-                    remedy="sign with the key that --key names, over exactly the bytes on standard input;"
-                    " nothing was changed",
-                    finding="cannot-sign",
-                )
-        return signature
-
-    def checksum(self, text: bytes) -> List[bytes]:
-        """The signed CHECKSUM: one clearsigned file, or the text and its detached signature.
-
-        A clearsigned text has a signature of another class (RFC 4880, section 5.2.1) than a program makes that signs
-        the bytes on its standard input.
-        """
-        if isinstance(self._signer, Signer):
-            return [self._signer.clearsign(text)]
-        return [text, self.sign_detached(text)]
-
-
 def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
     """Sign the ISO in place and renew what stands beside it.
 
@@ -137,7 +81,7 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
     """
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
-        signer = _CheckedSigner(request, workspace.path)
+        signer = CheckedSigner(Signatory(request.key, request.gnupg_home, request.command), workspace.path)
         fd = _open(request.iso)
         stack.callback(os.close, fd)
         view = FileView(fd, str(request.iso))
@@ -176,12 +120,10 @@ def _open(path: Path) -> int:
         raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        lock(fd, path)
+    except BuildError:
         os.close(fd)
-        raise BuildError(
-            "somebody else is signing this ISO right now", where=str(path), remedy="try again", finding="locked"
-        ) from error
+        raise
     return fd
 
 
@@ -199,9 +141,9 @@ def _digest(view: FileView, offset: int, content: bytes, progress: Progress) -> 
     return digest.hexdigest()
 
 
-def _sidecars(iso: Path, raw: bytes, sha256: str, size: int, signer: _CheckedSigner) -> List[Tuple[Path, bytes]]:
+def _sidecars(iso: Path, raw: bytes, sha256: str, size: int, signer: CheckedSigner) -> List[Tuple[Path, bytes]]:
     attestation, checksum = sidecar.paths(iso)
-    before = read_small(attestation, 4 * LIMITS.statement) if attestation.exists() else b""
+    before = read_small(attestation, sidecar.LIMIT) if attestation.exists() else b""
     outside = sidecar.outside(raw, iso.name, sha256)
     named = [checksum, _detached(checksum)]
     return [

@@ -27,7 +27,7 @@ def cli() -> None:
 
 
 def _register() -> None:
-    from respin.cli import build, bundle, doctor, inspect, keys, restore, sbom, sign, verify
+    from respin.cli import attest, build, bundle, doctor, inspect, keys, restore, sbom, sign, verify
 
     for command in (
         build.build,
@@ -35,6 +35,7 @@ def _register() -> None:
         inspect.inspect,
         restore.restore,
         sign.sign,
+        attest.attest,
         sbom.sbom,
         bundle.bundle,
         keys.keys,

@@ -223,10 +223,11 @@ def _metadata(fields: Fields) -> Metadata:
 
 
 def _resources(fields: Fields, key: str) -> Tuple[Resource, ...]:
-    return tuple(_resource(one) for one in fields.objects(key, limit=MAX_ITEMS)) if fields.has(key) else ()
+    return tuple(resource(one) for one in fields.objects(key, limit=MAX_ITEMS)) if fields.has(key) else ()
 
 
-def _resource(fields: Fields) -> Resource:
+def resource(fields: Fields) -> Resource:
+    """A ResourceDescriptor, strictly read; raises what ``fields`` raises."""
     digest = {}
     if fields.has("digest"):
         digests = fields.fields("digest")

@@ -7,10 +7,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Protocol
+from typing import Iterator, List, Protocol, Tuple
 
+from respin.errors import MalformedError
 from respin.formats import dsse, intoto
 from respin.formats.openpgp import Signer
+from respin.limits import LIMITS
+
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+LIMIT = 4 * LIMITS.statement  # bytes of an ``.intoto.jsonl``
 
 
 class StatementSigner(Protocol):
@@ -51,19 +56,47 @@ def renewed(bundle: bytes, statement: bytes, signer: StatementSigner, *, where: 
     """An ``.intoto.jsonl`` with a further signature over ``statement``, which names the ISO's present digest.
 
     What others signed is kept: over the same statement in the same envelope, over an earlier one (of the ISO before it
-    was countersigned) in lines before it. Lines that only this signer signed are replaced. Raises MalformedError for a
-    file that is no such bundle.
+    was countersigned) in lines before it, and so are results of tests, of bytes that were what they were. Other lines
+    that only this signer signed are replaced. Raises MalformedError for a file that is no such bundle.
     """
     lines: List[bytes] = []
     envelope = dsse.Envelope(statement, dsse.IN_TOTO)
-    for number, line in enumerate(bundle.splitlines(), 1):
-        found = dsse.parse(line, where=f"{where}, line {number}")
+    for line, found in envelopes(bundle, where=where):
         if found.payload == statement:
             envelope = found
-        elif {signature.keyid for signature in found.signatures} != {signer.fingerprint}:
+        elif {signature.keyid for signature in found.signatures} != {signer.fingerprint} or _is_test_result(found):
             lines.append(line)
     lines.append(countersign(envelope, signer).encode())
     return b"".join(line + b"\n" for line in lines)
+
+
+def appended(bundle: bytes, statement: bytes, signer: StatementSigner, *, where: str) -> bytes:
+    """An ``.intoto.jsonl`` with one statement more; all lines that were there stay as they are.
+
+    A statement that is there already gets a further signature. Raises MalformedError for a file that is no such bundle.
+    """
+    lines: List[bytes] = []
+    envelope = dsse.Envelope(statement, dsse.IN_TOTO)
+    for line, found in envelopes(bundle, where=where):
+        if found.payload == statement:
+            envelope = found
+        else:
+            lines.append(line)
+    lines.append(countersign(envelope, signer).encode())
+    return b"".join(line + b"\n" for line in lines)
+
+
+def envelopes(bundle: bytes, *, where: str) -> Iterator[Tuple[bytes, dsse.Envelope]]:
+    """The lines of an ``.intoto.jsonl`` and what they hold; MalformedError for one that is no DSSE envelope."""
+    for number, line in enumerate(bundle.splitlines(), 1):
+        yield line, dsse.parse(line, where=f"{where}, line {number}")
+
+
+def _is_test_result(envelope: dsse.Envelope) -> bool:
+    try:
+        return intoto.parse(envelope.payload, where="a statement").predicate_type == TEST_RESULT
+    except MalformedError:
+        return False
 
 
 def checksum_text(iso_name: str, iso_sha256: str, size: int) -> bytes:

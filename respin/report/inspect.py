@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Sequence
 
 from rich.text import Text
 
@@ -37,6 +37,7 @@ def render(found: Inspection) -> Text:
         lines.append(_line("provenance", found.provenance_reason))
     else:
         lines += _provenance(found.provenance, found.provenance_reason)
+    lines += _tests(found.beside, found.beside_reason)
     return Text("\n".join(lines))
 
 
@@ -50,6 +51,19 @@ def _provenance(provenance: Mapping[str, Any], reason: str) -> List[str]:
         lines.append(_line("plugin", f"{show(plugin['name'])}, signed by {plugin.get('signer')}"))
     lines += [_line("package", show(package["name"])) for package in provenance["packages"]]
     lines.append(_line("signatures", ", ".join(provenance["signatures"]) or "none"))
+    return lines
+
+
+def _tests(beside: Sequence[Mapping[str, Any]], reason: str) -> List[str]:
+    """One line per result of tests: what, by whom, and whether it is of this ISO."""
+    lines = [] if beside or reason == "not verified" else [_line("tests", reason)]
+    for one in beside:
+        if "result" not in one:
+            continue
+        counts = ", ".join(f"{len(one[word])} {word}" for word in ("passed", "warned", "failed") if one[word])
+        which = "" if one["this_iso"] else "; of another ISO, or of this one before it was signed again"
+        signers = ", ".join(one["signatures"]) or "nobody"
+        lines.append(_line("tests", f"{one['result']}: {counts}; signed by {signers}, {reason}{which}"))
     return lines
 
 
