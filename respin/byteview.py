@@ -7,6 +7,7 @@ inside a squashfs inside that ISO.
 from __future__ import annotations
 
 import os
+import stat
 from typing import Iterator, Protocol
 
 from respin.errors import MalformedError
@@ -34,7 +35,7 @@ class FileView:
         self._fd = fd
         self._name = name
         self.offset = offset
-        self._size = os.fstat(fd).st_size - offset if size < 0 else size
+        self._size = file_size(fd) - offset if size < 0 else size
 
     @property
     def size(self) -> int:
@@ -61,6 +62,13 @@ class FileView:
             position += len(chunk)
             left -= len(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def file_size(fd: int) -> int:
+    """The length in bytes of an open file or block device."""
+    # For a block device st_size is 0. Nothing here relies on the descriptor's position.
+    status = os.fstat(fd)
+    return os.lseek(fd, 0, os.SEEK_END) if stat.S_ISBLK(status.st_mode) else status.st_size
 
 
 class SubView:

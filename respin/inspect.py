@@ -14,6 +14,7 @@ from respin.node.image import Identity, NodeImage, identify, open_node
 from respin.node.profile import built_in
 from respin.node.rpmdb import locate
 from respin.provenance import sidecar, statement, testresult
+from respin.provenance.carrier import find_iso
 from respin.verify.statement import is_respun, read_statement
 
 
@@ -22,6 +23,7 @@ class Inspection:
     """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside.
 
     ``beside`` are the statements in the file beside the ISO, of what others say about it.
+    ``carrier`` is what a respun ISO lies on if that is larger; ``carrier_reason`` says what is wrong with it.
     """
 
     iso: Mapping[str, Any]
@@ -33,6 +35,8 @@ class Inspection:
     provenance_reason: str
     beside: Tuple[Mapping[str, Any], ...]
     beside_reason: str
+    carrier: Optional[Mapping[str, Any]] = None
+    carrier_reason: str = ""
 
     def to_json(self) -> Dict[str, Any]:
         """The inspection as one document."""
@@ -51,6 +55,8 @@ class Inspection:
             "provenance_reason": self.provenance_reason,
             "beside": [dict(one) for one in self.beside],
             "beside_reason": self.beside_reason,
+            "carrier": None if self.carrier is None else dict(self.carrier),
+            "carrier_reason": self.carrier_reason,
         }
 
 
@@ -59,6 +65,13 @@ def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
 
     Raises UnsupportedError when it is no ISO 9660 image at all, MalformedError when its directories are damaged.
     """
+    carrier: Optional[Mapping[str, Any]] = None
+    carrier_reason = ""
+    try:
+        found = find_iso(view)
+        view, carrier = found.view, None if found.carrier is None else found.carrier.to_json()
+    except RespinError as error:
+        carrier_reason = str(error)
     iso = IsoImage.open(view)
     identity = identify(iso, built_in())
     node: Optional[Mapping[str, Any]] = None
@@ -90,6 +103,8 @@ def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
         provenance_reason,
         statements,
         beside_reason,
+        carrier,
+        carrier_reason,
     )
 
 

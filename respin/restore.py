@@ -15,6 +15,7 @@ from respin.formats.iso9660.image import IsoImage
 from respin.node.base import open_input
 from respin.progress import SILENT, Progress
 from respin.provenance import restoremap
+from respin.provenance.carrier import find_iso
 from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, SLOT, STATEMENT
 from respin.provenance.restoremap import RestoredView
 from respin.workspace import Output, Workspace, refuse_inputs
@@ -36,7 +37,7 @@ def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force:
         workspace = stack.enter_context(Workspace(tmpdir))
         fd = open_input(iso_path)
         stack.callback(os.close, fd)
-        iso = IsoImage.open(FileView(fd, str(iso_path)))
+        iso = IsoImage.open(find_iso(FileView(fd, str(iso_path))).view)
         output = stack.enter_context(Output(output_path, force=force))
         sha256, size = restore_to(iso, output.fd, workspace.path, progress)
         output.publish()

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 from packageurl import PackageURL
 
@@ -53,13 +53,7 @@ def summarise(
     ``time`` (seconds since 1970) is now unless it is given.
     """
     now = datetime.now(timezone.utc) if time is None else datetime.fromtimestamp(time, timezone.utc)
-    fd = open_input(outcome.iso)
-    try:
-        view = FileView(fd, str(outcome.iso))
-        sha256 = sha256_view(view, progress, "hashing the ISO for the summary")
-        attestations = _attestations(view)
-    finally:
-        os.close(fd)
+    sha256, inside = _digests(outcome, progress)
     predicate: Dict[str, Any] = {
         "verifier": {"id": VERIFIER, "version": {"respin": __version__}},
         "timeVerified": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -67,7 +61,7 @@ def summarise(
             "generic", name=outcome.iso.name, qualifiers={"checksum": f"sha256:{sha256}"}
         ).to_string(),
         "policy": {"uri": POLICY, "digest": {"sha256": TrustStore.load(outcome.trust).digest}},
-        "inputAttestations": attestations,
+        "inputAttestations": [{"digest": {"sha256": inside}}] if inside else [],
         "slsaVersion": "1.0",
         **_result(outcome),
     }
@@ -76,13 +70,24 @@ def summarise(
     return (statement if signer is None else sidecar.sign(statement, signer).encode()) + b"\n"
 
 
-def _attestations(view: FileView) -> List[Dict[str, Any]]:
-    """The statement in the ISO by its digest, if there is one to read."""
+def _digests(outcome: Outcome, progress: Progress) -> Tuple[str, str]:
+    """The ISO's digest, and that of the statement in it (empty: there is none to read).
+
+    Of what was verified, the file is not read again: by now it could be another one.
+    """
+    if isinstance(outcome.result, Report) and outcome.result.digests.iso:
+        return outcome.result.digests.iso, outcome.result.digests.statement
+    fd = open_input(outcome.iso)
     try:
-        raw, _ = read_statement(IsoImage.open(view))
-    except RespinError:
-        return []
-    return [{"digest": {"sha256": sha256_hex(raw)}}]
+        view = FileView(fd, str(outcome.iso))
+        sha256 = sha256_view(view, progress, "hashing the ISO for the summary")
+        try:
+            raw, _ = read_statement(IsoImage.open(view))
+        except RespinError:
+            return sha256, ""
+        return sha256, sha256_hex(raw)
+    finally:
+        os.close(fd)
 
 
 def _result(outcome: Outcome) -> Dict[str, Any]:

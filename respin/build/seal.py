@@ -14,6 +14,7 @@ from respin.bundle import VerifiedBundle
 from respin.byteview import FileView, chunks
 from respin.errors import RespinError
 from respin.formats import mediacheck
+from respin.formats.iso9660.moved import AREA_OFFSET, AREA_SIZE
 from respin.formats.openpgp import Signer
 from respin.formats.squashfs.splice import SplicedSquashfs
 from respin.node.base import VerifiedBase
@@ -88,11 +89,11 @@ def seal(
         protected = protected_digests(node.iso, node.root, node.profile)
     proofs = evidence.pack(base.claim.checksum_text, _in_plan_order(job))
 
-    def compose(covered: str, image: str) -> bytes:
-        facts = statement.IsoFacts(covered, image, job.spliced.size, job.restorable, has_media_check)
+    def compose(written: statement.Written) -> bytes:
+        facts = statement.IsoFacts(written, job.spliced.size, job.restorable, has_media_check)
         return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
-    draft = compose(statement.UNKNOWN_DIGEST, statement.UNKNOWN_DIGEST)
+    draft = compose(statement.UNWRITTEN)
     with progress.step("laying out the new ISO"):
         laid = lay_out(LayoutJob(base, node, job.spliced, proofs, len(draft), has_media_check, job.restorable))
     placed = laid.plan.files
@@ -133,13 +134,14 @@ def _write(
         sinks.append(_UpTo(media, where[0]).update)
     segments = laid.plan.segments(laid.content)
     copied = write_output(job.base, segments, laid.plan.size, output.fd, sinks, progress)
-    final = compose(covered.hexdigest(), image.hexdigest())
+    view = FileView(output.fd, str(output.target))
+    area = view.read(AREA_OFFSET, AREA_SIZE)
+    final = compose(statement.Written(view.size, covered.hexdigest(), image.hexdigest(), area))
     if len(final) != where[1]:
         raise RespinError("the statement changed its size while it was completed")
     pwrite_all(output.fd, final, where[0])
     field = b""
     if media is not None:
-        view = FileView(output.fd, str(output.target))
         for piece in chunks(view, where[0]):
             media.update(piece)
         field = media.field()

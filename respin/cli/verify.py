@@ -58,11 +58,14 @@ def verify(
     that the restore map in the ISO brings back. Every change is judged by the signatures of the plugins. Without a
     restore map and without --base the verdict says that the stock check was not done.
 
+    OUT.iso may be a stick or disk that the ISO was written to (/dev/sdX), or an image of one.
+
     The page and the summary are written when the verification fails, too; the exit status stays what it is.
 
     \b
     Examples:
       respin verify out.iso --trust trust
+      respin verify /dev/sdX --trust trust
       respin verify out.iso --trust trust --report out.html --vsa out.vsa.json
     """
     if base_checksum is not None and base is None:
@@ -75,7 +78,9 @@ def verify(
     console = session.console
     result: Union[Report, RespinError]
     try:
-        result = run_verify(VerifyRequest(iso, trust, base, base_checksum, session.tmpdir), progress=console)
+        result = run_verify(
+            VerifyRequest(iso, trust, base, base_checksum, session.tmpdir, plain=vsa is not None), progress=console
+        )
     except (VerificationError, PolicyError, UnsupportedError) as error:
         result = error
     if page is not None:

@@ -7,6 +7,8 @@ out.
 
 from __future__ import annotations
 
+import base64
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -15,6 +17,7 @@ from packageurl import PackageURL
 from respin import __version__
 from respin.errors import MalformedError
 from respin.formats import intoto
+from respin.formats.iso9660.moved import AREA_SIZE
 from respin.formats.rpmfile import RpmHeader
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
@@ -29,21 +32,35 @@ BUILDER = "urn:respin:builder"
 UNKNOWN_DIGEST = "0" * 64
 MEDIA_CHECK = "media-check"
 MAX_CHANGES = 500_000
+SIZE_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is known of an ISO when it is written: its size, the digests of the covered bytes and of the root image."""
+
+    size: int
+    covered_sha256: str
+    root_image_sha256: str
+    partition_area: bytes
+
+
+# Before it is written; of the same length in a statement as any other.
+UNWRITTEN = Written(0, UNKNOWN_DIGEST, UNKNOWN_DIGEST, bytes(AREA_SIZE))
 
 
 @dataclass(frozen=True)
 class IsoFacts:
-    """What the statement says of the new ISO: the digest of what it covers, the new root image, the files beside it."""
+    """What the statement says of the new ISO: what writing it found, the root image's size, the files beside it."""
 
-    covered_sha256: str
-    root_image_sha256: str
+    written: Written
     root_image_size: int
     restorable: bool
     media_check: bool
 
 
-# Makes the statement from the digests of the covered bytes and of the root image.
-Composer = Callable[[str, str], bytes]
+# Makes the statement from what writing found.
+Composer = Callable[[Written], bytes]
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Claims:
     """A statement's contents, as verification needs them."""
 
     subject_sha256: str
+    iso_size: int
+    partition_area: bytes
     media_check: bool
     base_sha256: str
     base_name: str
@@ -150,7 +169,7 @@ def compose(
             byproducts=(
                 intoto.Resource(
                     name=node.squashfs_path,
-                    digest={"sha256": iso.root_image_sha256},
+                    digest={"sha256": iso.written.root_image_sha256},
                     annotations={"respin_size": iso.root_image_size},
                 ),
             ),
@@ -167,8 +186,11 @@ def compose(
     )
     subject = intoto.Resource(
         name=f"{node.iso.volume_id or 'iso'}",
-        digest={"sha256": iso.covered_sha256},
+        digest={"sha256": iso.written.covered_sha256},
         annotations={
+            # Both of one length whatever they say: the statement's size is needed before anything is laid out.
+            "respin_size": f"{iso.written.size:0{SIZE_DIGITS}}",
+            "respin_partition_area": base64.b64encode(iso.written.partition_area).decode("ascii"),
             "respin_zeroed": [f"/{STATEMENT}", f"/{SLOT}"],
             "respin_spaces": [MEDIA_CHECK] if iso.media_check else [],
         },
@@ -200,9 +222,12 @@ def parse(data: bytes, *, where: str) -> Claims:
     protected = extensions.fields("respin_protected")
     changes = extensions.array("respin_changes", limit=MAX_CHANGES)
     image_notes = Fields(image.annotations, where=where, place=image.name, finding="bad-statement")
+    media_check, size, area = _subject(statement.subjects[0], where)
     return Claims(
         subject_sha256=statement.subjects[0].sha256,
-        media_check=_media_check(statement.subjects[0], where),
+        iso_size=size,
+        partition_area=area,
+        media_check=media_check,
         base_sha256=base.sha256,
         base_name=base.name,
         base_kind=str(base.annotations.get("respin_verified", "")),
@@ -226,13 +251,23 @@ def parse(data: bytes, *, where: str) -> Claims:
     )
 
 
-def _media_check(subject: intoto.Resource, where: str) -> bool:
+def _subject(subject: intoto.Resource, where: str) -> Tuple[bool, int, bytes]:
+    """Whether the ISO has a media check; its size; the bytes with its partition tables."""
     notes = Fields(subject.annotations, where=where, place="subject", finding="bad-statement")
     zeroed, spaces = notes.texts("respin_zeroed", limit=2), notes.texts("respin_spaces", limit=1)
+    size, area = notes.text("respin_size"), notes.text("respin_partition_area")
     notes.done()
+    if not re.fullmatch(f"[0-9]{{{SIZE_DIGITS}}}", size):
+        raise notes.bad("gives no size of the ISO")
+    try:
+        decoded = base64.b64decode(area, validate=True)
+    except ValueError as error:
+        raise notes.bad("has partition tables that are not base64") from error
+    if len(decoded) != AREA_SIZE or base64.b64encode(decoded).decode("ascii") != area:
+        raise notes.bad("has partition tables of another size")
     if zeroed != (f"/{STATEMENT}", f"/{SLOT}") or spaces not in ((), (MEDIA_CHECK,)):
         raise notes.bad("names other bytes than the known ones as not covered")
-    return bool(spaces)
+    return bool(spaces), int(size), decoded
 
 
 def _named(resource: intoto.Resource) -> Mapping[str, Any]:

@@ -38,7 +38,16 @@ def render(found: Inspection) -> Text:
     else:
         lines += _provenance(found.provenance, found.provenance_reason)
     lines += _tests(found.beside, found.beside_reason)
+    if found.carrier is not None:
+        lines.append(_line("carrier", _carrier(found.carrier)))
+    elif found.carrier_reason:
+        lines.append(_line("carrier", found.carrier_reason))
     return Text("\n".join(lines))
+
+
+def _carrier(carrier: Mapping[str, Any]) -> str:
+    table = "; its partition table was moved to the end" if carrier["partition_table"] == "moved" else ""
+    return f"{carrier['trailing']} bytes lie behind the ISO's {carrier['iso_size']}{table}"
 
 
 def _provenance(provenance: Mapping[str, Any], reason: str) -> List[str]:

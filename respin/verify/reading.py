@@ -52,16 +52,20 @@ def read_through(
     progress: Progress,
     *,
     media_check: bool,
+    plain: bool = False,
 ) -> Reading:
     """Read all of ``iso`` once; ``part`` is a range (offset, size), ``media_check`` whether to compute that."""
-    covered, range_digest = MaskedDigest(masks), RangeDigest(*part)
+    covered, range_digest, whole = MaskedDigest(masks), RangeDigest(*part), hashlib.sha256()
     media: Optional[mediacheck.MediaCheckHasher] = None
     sinks: List[Sink] = [covered.update, range_digest.update]
     if media_check:
         media = mediacheck.MediaCheckHasher(iso.volume_space_size)
         sinks.append(media.update)
+    if plain:
+        sinks.append(whole.update)
     _feed(iso, sinks, progress)
-    return Reading(covered.hexdigest(), range_digest.hexdigest(), b"" if media is None else media.field(), "")
+    field = b"" if media is None else media.field()
+    return Reading(covered.hexdigest(), range_digest.hexdigest(), field, whole.hexdigest() if plain else "")
 
 
 def _feed(iso: IsoImage, sinks: List[Sink], progress: Progress) -> None:

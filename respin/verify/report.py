@@ -28,6 +28,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """SHA-256 of the verified bytes: of the whole ISO (empty unless it was asked for), of its statement."""
+
+    iso: str = ""
+    statement: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of a verification in which nothing failed."""
 
@@ -42,6 +50,8 @@ class Report:
     changes: Mapping[str, int] = field(default_factory=dict)
     signatures: Tuple[Mapping[str, Any], ...] = ()
     entries: Tuple[Entry, ...] = ()
+    carrier: Optional[Mapping[str, Any]] = None
+    digests: Digests = Digests()
 
     @property
     def complete(self) -> bool:
@@ -56,6 +66,7 @@ class Report:
             "complete": self.complete,
             "iso": self.iso,
             "size": self.size,
+            "carrier": None if self.carrier is None else dict(self.carrier),
             "product": self.product,
             "base": dict(self.base),
             "plugins": [dict(one) for one in self.plugins],

@@ -21,6 +21,7 @@ from respin.node.protected import ProtectedDigest
 from respin.progress import Progress
 from respin.provenance.layout import RESTORE
 from respin.restore import open_restored
+from respin.unchanged import unchanged
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class StockSource:
     ``iso`` is the respun ISO, ``base`` the vendor's if it was given; ``stack`` ends everything.
     """
 
-    def __init__(self, iso: FileView, base: Optional[Path], tmpdir: Path, stack: ExitStack) -> None:
+    def __init__(self, iso: ByteView, base: Optional[Path], tmpdir: Path, stack: ExitStack) -> None:
         self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
         self._base_fd = -1
         if base is not None:
             self._base_fd = open_input(base)
             stack.callback(os.close, self._base_fd)
+            stack.enter_context(unchanged(self._base_fd, str(base)))
         self._threads = stack.enter_context(ExitStack())
         self._indexing = Indexing(self._open_root, stack)
 

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from respin.byteview import FileView
+from respin.digest import sha256_hex
 from respin.errors import VerificationError
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.profile import built_in
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
+from respin.provenance.carrier import find_iso, look_behind
 from respin.provenance.layout import EVIDENCE, STATEMENT
 from respin.trust import TrustedSignature, TrustStore
+from respin.unchanged import unchanged
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
 from respin.verify.plugins import judge_changes, verify_evidence
 from respin.verify.reading import Reading, read_through
-from respin.verify.report import Link, Report, Status
+from respin.verify.report import Digests, Link, Report, Status
 from respin.verify.root import check_declared, protected, require_same_delta, require_same_sets
 from respin.verify.statement import (
     read_statement,
@@ -36,13 +39,17 @@ from respin.workspace import Workspace
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What to verify. ``base`` is the vendor's ISO, ``base_checksum`` its CHECKSUM; both may be absent."""
+    """What to verify. ``base`` is the vendor's ISO, ``base_checksum`` its CHECKSUM; both may be absent.
+
+    ``plain`` asks for the ISO's plain digest in the report.
+    """
 
     iso: Path
     trust: Path
     base: Optional[Path] = None
     base_checksum: Optional[Path] = None
     tmpdir: Optional[Path] = None
+    plain: bool = False
 
 
 def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
@@ -52,19 +59,23 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         fd = open_input(request.iso)
         stack.callback(os.close, fd)
-        output = open_node(FileView(fd, str(request.iso)), built_in())
+        stack.enter_context(unchanged(fd, str(request.iso)))
+        found = find_iso(FileView(fd, str(request.iso)))
+        output = open_node(found.view, built_in())
         raw, envelope = read_statement(output.iso)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        source = StockSource(FileView(fd, str(request.iso)), request.base, workspace.path, stack)
+        source = StockSource(found.view, request.base, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
-        reading = read_output(output, claims, progress)
+        reading = read_output(output, claims, progress, plain=request.plain)
         verify_subject(output.iso, claims, progress, reading)
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = source.verified(claim, progress)
         report = verify_output(output, claims, signatures.trusted, reading, stock, trust, workspace.path, progress)
         judged = tuple(one.to_json() for one in signatures.judged)
-        return replace(report, signatures=judged, entries=claims.changes)
+        digests = Digests(reading.plain, sha256_hex(raw))
+        report = replace(report, signatures=judged, entries=claims.changes, digests=digests)
+        return report if found.carrier is None else words.on_carrier(report, look_behind(found.carrier, progress))
 
 
 def verify_output(
@@ -145,8 +156,8 @@ def _claim(
     return claim
 
 
-def read_output(output: NodeImage, claims: statement.Claims, progress: Progress) -> Reading:
-    """Read an opened output once for all digests that verification needs."""
+def read_output(output: NodeImage, claims: statement.Claims, progress: Progress, *, plain: bool = False) -> Reading:
+    """Read an opened output once for all digests that verification needs; ``plain`` adds that of the whole file."""
     image = output.iso.file_view(output.squashfs_path)
     return read_through(
         output.iso,
@@ -154,6 +165,7 @@ def read_output(output: NodeImage, claims: statement.Claims, progress: Progress)
         (image.offset, image.size),
         progress,
         media_check=claims.media_check,
+        plain=plain,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Mapping, Optional, Sequence
 
 from respin.node.base import BaseClaim
 from respin.plan import Bundle
 from respin.provenance import statement
+from respin.provenance.carrier import Trailing
 from respin.root.delta import Change, Delta
 from respin.safepath import show
 from respin.trust import TrustedSignature
 from respin.verify.against_base import Comparison
-from respin.verify.report import Link, Status
+from respin.verify.report import Link, Report, Status
 
 
 def signature_link(signature: Optional[TrustedSignature]) -> Link:
@@ -25,6 +27,20 @@ def signer_name(signature: TrustedSignature) -> str:
     """Who signed: user id and fingerprint."""
     public = signature.key.public
     return f"{show(public.user_ids[0]) if public.user_ids else 'a key without a name'} ({public.fingerprint})"
+
+
+def on_carrier(report: Report, found: Trailing) -> Report:
+    """The report with what lies behind the ISO, which nobody signed."""
+    carrier = found.carrier
+    said = f"the ISO is the first {carrier.iso_size} of {carrier.size} bytes"
+    if carrier.moved:
+        said += "; the backup of its partition table was moved to the end, with the signed partitions"
+    if found.first_data is None:
+        status, said = Status.PASSED, f"{said}; everything else behind it is zero"
+    else:
+        status = Status.NOT_DONE
+        said = f"{said}; from byte {found.first_data} on there is data that nobody signed, and nothing is said about it"
+    return replace(report, links=(*report.links, Link("carrier", status, said)), carrier=found.to_json())
 
 
 def no_vendor() -> Link:

@@ -92,6 +92,20 @@ def test_bytes_appended_to_the_iso(forge: Forge, forgery: Forgery) -> None:
     assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
 
 
+def test_bytes_appended_to_the_iso_and_left_out_of_its_size(forge: Forge, forgery: Forgery) -> None:
+    """They are not claimed, nothing in the ISO speaks of them, and the verdict says that they are there."""
+    size = len(forgery.data)
+    forgery.data += b"another partition".ljust(1 << 20, b"\0")
+    done = forge.verify(forgery.finish(size=size), base=None)
+    assert (done.code, done.json["complete"]) == (0, False)
+    assert done.json["carrier"]["first_data"] == size
+
+
+def test_an_iso_said_to_be_shorter_than_it_is(forge: Forge, forgery: Forgery) -> None:
+    done = forge.verify(forgery.finish(size=len(forgery.data) - 2048), base=None)
+    assert finding(done) == "bad-restore-map"
+
+
 def test_a_directory_record_in_one_tree_only(forge: Forge, forgery: Forgery) -> None:
     record = next(r for r in rawiso.records(bytes(forgery.data), True) if r.path.endswith("isolinux.cfg"))
     target = next(r for r in rawiso.records(bytes(forgery.data), True) if r.path.endswith("grub.cfg"))

@@ -14,7 +14,7 @@ import os
 import subprocess
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -98,13 +98,19 @@ class Forgery:
         line = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         self.write("/respin.restore", line + packed)
 
-    def finish(self, key: str = "respin") -> Path:
-        """Make digest, media check and signature right again and write the file."""
+    def finish(self, key: str = "respin", size: Optional[int] = None) -> Path:
+        """Make digest, media check and signature right again and write the file.
+
+        ``size`` is what the statement says of the ISO's size, if that is not the file's.
+        """
         statement = json.loads(self.read("/respin.json"))
-        covered = bytearray(self.data)
+        notes = statement["subject"][0]["annotations"]
+        notes["respin_size"] = f"{len(self.data) if size is None else size:016}"
+        notes["respin_partition_area"] = base64.b64encode(self.data[440 : 512 + 92]).decode()
+        covered = bytearray(self.data if size is None else self.data[:size])
         for name in ("/respin.json", "/respin.sig"):
-            offset, size = self.place(name)
-            covered[offset : offset + size] = bytes(size)
+            offset, length = self.place(name)
+            covered[offset : offset + length] = bytes(length)
         covered[MEDIA[0] : sum(MEDIA)] = b" " * MEDIA[1]
         statement["subject"][0]["digest"]["sha256"] = hashlib.sha256(covered).hexdigest()
         raw = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -83,10 +83,10 @@ class Gpt:
 
 def read_gpt(view: ByteView) -> Optional[Gpt]:
     """The table of an image; None when its second sector doesn't begin one, or begins one that cannot be."""
-    primary = _read_table(view, PRIMARY)
+    primary = read_table(view, PRIMARY)
     if primary is None:
         return None
-    return Gpt(primary, _read_table(view, primary.alternate_lba))
+    return Gpt(primary, read_table(view, primary.alternate_lba))
 
 
 def checksum(header: bytes) -> int:
@@ -94,7 +94,8 @@ def checksum(header: bytes) -> int:
     return zlib.crc32(header[:16] + bytes(4) + header[20:])
 
 
-def _read_table(view: ByteView, sector: int) -> Optional[GptTable]:
+def read_table(view: ByteView, sector: int) -> Optional[GptTable]:
+    """The copy of a table whose header stands at ``sector``; None when none begins there, or one that cannot be."""
     if (sector + 1) * SECTOR > view.size:
         return None
     raw = view.read(sector * SECTOR, SECTOR)
