@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
+from typing import Optional
 
 import click
 
-from respin.byteview import FileView
+from respin.byteview import FileView, chunks
 from respin.cli.common import Command, Session, json_option
+from respin.errors import UsageError
 from respin.inspect import inspect as run_inspect
+from respin.limits import LIMITS
 from respin.node.base import open_input, read_small
 from respin.provenance import sidecar
 from respin.report.inspect import render
+from respin.report.rootfiles import line
+from respin.rootfiles import list_files, open_file
 
 
 @click.command("inspect", cls=Command)
 @click.argument("iso", type=click.Path(path_type=Path), metavar="ISO")
+@click.option("--files", is_flag=True, help="List the files of the root image, with all attributes.")
+@click.option("--below", metavar="PATH", help="With --files: only this path and what is below it.")
+@click.option("--cat", metavar="PATH", help="Write the content of one file of the root image to standard output.")
 @json_option
 @click.pass_obj
-def inspect(session: Session, iso: Path, json_output: bool) -> None:
+def inspect(
+    session: Session, iso: Path, files: bool, below: Optional[str], cat: Optional[str], json_output: bool
+) -> None:
     """Show what an ISO is: layout, kernel, boot setup, plugins, provenance.
 
     Works on stock ISOs too. Nothing is verified, mounted or executed. Results of tests in ISO.intoto.jsonl are shown.
 
     \b
-    Example:
+    Examples:
       respin inspect node.iso
+      respin inspect node.iso --files --below /etc
+      respin inspect node.iso --cat /etc/os-release
     """
+    if (files and cat is not None) or (below is not None and not files):
+        raise UsageError("these options exclude each other", remedy="say --files [--below PATH], or --cat PATH")
     fd = open_input(iso)
     try:
-        beside = sidecar.paths(iso)[0]
-        bundle = read_small(beside, sidecar.LIMIT) if beside.is_file() else b""
-        found = run_inspect(FileView(fd, str(iso)), bundle)
+        view = FileView(fd, str(iso))
+        if files:
+            _list(session, view, below or "/")
+        elif cat is not None:
+            _cat(session, view, cat)
+        else:
+            beside = sidecar.paths(iso)[0]
+            found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"")
+            session.console.markup(found.to_json(), render(found))
     finally:
         os.close(fd)
-    session.console.markup(found.to_json(), render(found))
+
+
+def _list(session: Session, view: FileView, top: str) -> None:
+    found = list_files(view, top)
+    if session.json_output:
+        entries = [file.to_json() for file in found]
+        session.console.result({"schema": "respin.files/1", "iso": view.name, "files": entries}, "")
+        return
+    for file in found:
+        session.console.line(line(file))
+
+
+def _cat(session: Session, view: FileView, path: str) -> None:
+    content = open_file(view, path)
+    if not session.json_output:
+        for piece in chunks(content):
+            session.console.raw(piece)
+        return
+    if content.size > LIMITS.small_file:
+        raise UsageError(f"{path} has {content.size} bytes, too many for one JSON document", remedy="leave out --json")
+    text = base64.b64encode(content.read(0, content.size)).decode("ascii")
+    document = {"schema": "respin.file/1", "iso": view.name, "path": path, "size": content.size, "content": text}
+    session.console.result(document, "")

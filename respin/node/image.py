@@ -105,21 +105,7 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
     """
     iso = IsoImage.open(view)
     identity = identify(iso, profiles)
-    if identity.root_image is None:
-        raise UnsupportedError(
-            "this ISO has no root image where live media have one",
-            where=view.name,
-            remedy="looked for " + ", ".join(ROOT_IMAGES),
-            finding="layout",
-        )
-    squashfs_view = iso.file_view(identity.root_image)
-    where = f"{view.name}:{identity.root_image}"
-    if not magic_at(squashfs_view, 0, SQUASHFS_MAGIC):
-        raise _unsupported(identity, where)
-    squashfs = SquashfsImage.open(squashfs_view)
-    image = find_root_file(squashfs)
-    if image is None:
-        raise _unsupported(identity, where)
+    path, squashfs, image = _open_root_image(iso, identity)
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
         raise UnsupportedError(
@@ -130,9 +116,33 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
             finding="profile",
         )
     nested = squashfs.open_file(image.path, cache_size=CACHE)
-    return NodeImage(
-        iso, identity, identity.profile, identity.root_image, squashfs, image, nested, ExtImage.open(nested)
-    )
+    return NodeImage(iso, identity, identity.profile, path, squashfs, image, nested, ExtImage.open(nested))
+
+
+def open_root(iso: IsoImage) -> ExtImage:
+    """The root file system of any ISO whose root image can be read; a profile is not needed. Errors as above."""
+    _path, squashfs, image = _open_root_image(iso, identify(iso, ()))
+    return ExtImage.open(squashfs.open_file(image.path, cache_size=CACHE))
+
+
+def _open_root_image(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImage, SquashfsFile]:
+    """Path of the root image in the ISO, the squashfs that it is, and the file in it that holds the root."""
+    if identity.root_image is None:
+        raise UnsupportedError(
+            "this ISO has no root image where live media have one",
+            where=iso.view.name,
+            remedy="looked for " + ", ".join(ROOT_IMAGES),
+            finding="layout",
+        )
+    view = iso.file_view(identity.root_image)
+    where = f"{iso.view.name}:{identity.root_image}"
+    if not magic_at(view, 0, SQUASHFS_MAGIC):
+        raise _unsupported(identity, where)
+    squashfs = SquashfsImage.open(view)
+    image = find_root_file(squashfs)
+    if image is None:
+        raise _unsupported(identity, where)
+    return identity.root_image, squashfs, image
 
 
 def find_root_file(squashfs: SquashfsImage) -> Optional[SquashfsFile]:

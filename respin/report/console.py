@@ -54,6 +54,15 @@ class Console:
         else:
             self._out.print(_harmless(text), soft_wrap=True)
 
+    def line(self, text: str) -> None:
+        """Print one line of a long result as it is; the caller has made names in it harmless (``safepath.show``)."""
+        sys.stdout.write(text + "\n")
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes to stdout as they are: a file's content that was asked for."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+
     def note(self, text: str, *, level: int = 0) -> None:
         """Say something on the side; ``level`` is how many -v it takes to hear it."""
         if not self.verbosity.quiet and self.verbosity.level >= level:
