@@ -1,33 +1,30 @@
 """The Node's RPM database, read from its files: which packages, what they provide, own and obsolete.
 
 rpm's sqlite backend keeps one table ``Packages(hnum INTEGER PRIMARY KEY, blob BLOB)``; a blob is a package header
-without its magic (rpm lib/backend/sqlite.c). The database is untrusted: it is opened read only, as immutable, and
-nothing but that table and the names of what else there is are read.
+without its magic (rpm lib/backend/sqlite.c). Beside it are tables (key, hnum, idx) that index the headers' values. The
+database is untrusted: it is opened read only, as immutable, and its own definitions are never trusted.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import FrozenSet, Iterable, Iterator, Mapping, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.image import ExtImage
 from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
-from respin.formats.rpmfile.header import BINARY, MAGIC
-from respin.formats.rpmfile.tags import HEADERIMMUTABLE
 from respin.limits import LIMITS
-
-_COUNTS = struct.Struct(">II")
-_ENTRY = struct.Struct(">IIiI")
+from respin.node import rpmrecord
 
 _KEY = "gpg-pubkey"
 CANDIDATES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
+Row = Tuple[object, object, object]
+_INDEX_COLUMNS = ("key", "hnum", "idx")
 BACKENDS: Mapping[str, str] = {"rpmdb.sqlite": "sqlite", "Packages.db": "ndb", "Packages": "bdb"}
 
 
@@ -38,6 +35,17 @@ class RpmDatabase:
     path: str
     backend: str
     file: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything in a database: records by number, rows (key, record, position) of each index table, and whether
+    SQLite's own indexes agree with the tables.
+    """
+
+    headers: Mapping[int, bytes]
+    tables: Mapping[str, Tuple[Row, ...]]
+    consistent: bool
 
 
 def locate(root: ExtImage) -> RpmDatabase:
@@ -93,6 +101,24 @@ def schema(data: bytes, scratch: Path, where: str) -> FrozenSet[Tuple[str, str]]
     return frozenset((str(name), str(sql)) for name, sql in rows)
 
 
+def read(data: bytes, scratch: Path, where: str) -> Content:
+    """All that a sqlite database says, for comparison with another; ``scratch`` is a private directory.
+
+    Look at its :func:`schema` before: what it defines is used here.
+    """
+    headers = read_headers(data, scratch, where)
+    tables: Dict[str, Tuple[Row, ...]] = {}
+    with _opened(data, scratch, where) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
+            quoted = '"' + str(name).replace('"', '""') + '"'
+            columns = [column[1] for column in connection.execute(f"PRAGMA table_info({quoted})")]
+            if columns == list(_INDEX_COLUMNS):
+                query = f"SELECT key, hnum, idx FROM {quoted}"  # noqa: S608 - an identifier cannot be a parameter
+                tables[str(name)] = tuple(connection.execute(query))
+        consistent = connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+    return Content(headers, tables, consistent)
+
+
 @contextmanager
 def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connection]:
     path = scratch / "rpmdb.sqlite"
@@ -112,26 +138,5 @@ def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connecti
 
 def packages(blobs: Iterable[bytes], where: str) -> Tuple[RpmHeader, ...]:
     """The packages that the records describe. A key that was imported into the database (``gpg-pubkey``) is none."""
-    parsed = (Header.parse(BytesView(immutable_header(blob, where), where), 0, signature=False) for blob in blobs)
+    parsed = (Header.parse(BytesView(rpmrecord.split(blob, where)[0], where), 0, signature=False) for blob in blobs)
     return tuple(rpm_header(header, where=where) for header in parsed if header.string(tags.NAME) != _KEY)
-
-
-def immutable_header(blob: bytes, where: str) -> bytes:
-    """A record's package header as its maker signed it: magic, the immutable region's entries, the region's data.
-
-    rpm stores a header as its immutable region (tag 63: the first entries and the first data) with what the
-    installation adds behind both (rpm, lib/header.c, headerExport).
-    """
-    if len(blob) >= _COUNTS.size + _ENTRY.size:
-        entries, size = _COUNTS.unpack_from(blob)
-        tag, kind, offset, count = _ENTRY.unpack_from(blob, _COUNTS.size)
-        store = _COUNTS.size + _ENTRY.size * entries
-        end = offset + _ENTRY.size
-        is_region = (tag, kind, count) == (HEADERIMMUTABLE, BINARY, _ENTRY.size)
-        if is_region and store + size == len(blob) and offset >= 0 and end <= size:
-            _, _, backwards, _ = _ENTRY.unpack_from(blob, store + offset)
-            inside = -backwards // _ENTRY.size
-            if 1 <= inside <= entries:
-                index = blob[_COUNTS.size : _COUNTS.size + _ENTRY.size * inside]
-                return MAGIC + _COUNTS.pack(inside, end) + index + blob[store : store + end]
-    raise MalformedError("the RPM database holds a record without an immutable region", where=where, finding="rpmdb")

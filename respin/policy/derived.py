@@ -11,7 +11,6 @@ from typing import Iterator, Mapping, Set
 
 from respin.formats import ldcache
 from respin.formats.ext.image import ExtImage
-from respin.node import rpmdb
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
@@ -19,15 +18,18 @@ from respin.policy import userdb
 from respin.policy.findings import Finding
 from respin.policy.outcome import DEPMOD_FILES
 from respin.policy.preflight import module_name
+from respin.policy.recorded import judge_recorded
 from respin.root.delta import Change, Delta
-from respin.safepath import show
 
 
 def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Path) -> Iterator[Finding]:
     """All findings on the content of derived state in ``after``; ``scratch`` is a private directory."""
     before = plan.node.root
     changed = {entry.path for entry in delta.entries if entry.change is not Change.REMOVED}
-    yield from _rpm_database(plan, before, after, scratch)
+    file = plan.database.file
+    wanted = {rpm.header.raw: rpm.header.nevra for rpm in plan.rpms}
+    databases = (read_file(before, file) or b"", read_file(after, file) or b"")
+    yield from judge_recorded(*databases, wanted, file, scratch)
     group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").splitlines()
     vendor_groups = {fields[2]: fields[0] for fields in (line.split(":") for line in group_lines) if len(fields) > 2}
     for path in sorted(changed & set(USER_DATABASE)):
@@ -44,24 +46,6 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
     for path in sorted(changed):
         if path.rpartition("/")[2] == "modules.dep" and path.rpartition("/")[2] in DEPMOD_FILES:
             yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
-
-
-def _rpm_database(plan: InstallPlan, before: ExtImage, after: ExtImage, scratch: Path) -> Iterator[Finding]:
-    file = plan.database.file
-    databases = [(read_file(root, file) or b"", scratch, f"{root.view.name}:{file}") for root in (before, after)]
-    old, new = (rpmdb.read_headers(*database) for database in databases)
-    defined = [rpmdb.schema(*database) for database in databases]
-    for name, _ in sorted(defined[0] ^ defined[1]):
-        yield Finding("rpm-database", file, f"{show(name)} is not defined as in the vendor's database")
-    for number, blob in old.items():
-        if new.get(number) != blob:
-            yield Finding("rpm-database", file, f"the vendor's package record number {number} was changed or removed")
-    wanted = {rpm.header.raw: rpm.header.nevra for rpm in plan.rpms}
-    for number in sorted(set(new) - set(old)):
-        if wanted.pop(rpmdb.immutable_header(new[number], file), None) is None:
-            yield Finding("rpm-database", file, f"record number {number} is none of the plugins' packages")
-    for nevra in sorted(wanted.values()):
-        yield Finding("rpm-database", file, f"the package {nevra} was not recorded")
 
 
 def _linker_cache(before: ExtImage, after: ExtImage) -> Iterator[Finding]:
