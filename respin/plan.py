@@ -102,12 +102,14 @@ def make_plan(
     blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
     vendor_packages = rpmdb.packages(blobs.values(), where)
     files: Dict[str, PlannedFile] = {}
-    for bundle in bundles:
+    # In the order of the statement, so that the plan made from the evidence is the same one.
+    in_order = ordered(bundles)
+    for bundle in in_order:
         for rpm in bundle.rpms:
             for entry in rpm.header.files:
                 planned = PlannedFile(real_parent(node.root, entry.path), entry, rpm.header.nevra, bundle)
                 _add(files, planned)
-    return InstallPlan(node, ordered(bundles), files, database, vendor_packages, epoch, architecture)
+    return InstallPlan(node, in_order, files, database, vendor_packages, epoch, architecture)
 
 
 B = TypeVar("B", bound=Bundle)

@@ -85,7 +85,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
                 bundles.append(verify_bundle(path, trust, workspace.path))
             stack.callback(bundles[-1].close)
         require_every_plugin(start.had, tuple(bundles), request.remove)
-        plan = plan_for(node, tuple(bundles), workspace)
+        plan = plan_for(node, tuple(bundles), workspace, request.epoch)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
         # Anonymous files: they go away with the process, whatever ends it.

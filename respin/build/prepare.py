@@ -16,7 +16,7 @@ from respin.clock import source_date_epoch
 from respin.errors import PolicyError, UnsupportedError, UsageError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
-from respin.node.base import VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
+from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
 from respin.node.image import NodeImage
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
@@ -32,11 +32,12 @@ ARCHITECTURES: Mapping[str, Tuple[str, ...]] = {"x86_64": ("x86_64", "noarch"), 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build. Exactly one of ``base_checksum`` and ``base_sha256`` says what the vendor's ISO must be.
+    """What to build. One of ``base_checksum``, ``base_sha256`` and ``claim`` says what the vendor's ISO must be.
 
     ``base`` may be a respun ISO: then the vendor's is restored from it first, and each plugin that it holds must be
     among ``plugins`` (kept or replaced) or, by name, in ``remove``. ``sign_key`` None builds an unsigned ISO;
-    ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out.
+    ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out. ``epoch`` counts before
+    SOURCE_DATE_EPOCH.
     """
 
     base: Path
@@ -51,6 +52,8 @@ class BuildRequest:
     force: bool = False
     restorable: bool = True
     remove: FrozenSet[str] = frozenset()
+    claim: Optional[BaseClaim] = None
+    epoch: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def start_from(
 ) -> Start:
     """Open and verify the base; a respun ISO is taken back to the vendor's first."""
     _refuse_outputs(request)
-    if (request.base_checksum is None) == (request.base_sha256 is None):
+    if [request.base_checksum, request.base_sha256, request.claim].count(None) != 2:
         raise UsageError(
             "it takes exactly one word on what the base must be",
             remedy="give --base-checksum CHECKSUM (signed by the vendor), or --base-sha256 HEX",
@@ -96,7 +99,9 @@ def start_from(
         restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
         restore_to(iso, restored.fileno(), workspace.path, progress)
         fd = restored.fileno()
-    if request.base_checksum is not None:
+    if request.claim is not None:
+        claim = request.claim
+    elif request.base_checksum is not None:
         claim = claim_from_checksum(request.base_checksum, name, trust, workspace.path)
     else:
         claim = claim_pinned(request.base_sha256 or "", name)
@@ -127,8 +132,10 @@ def require_every_plugin(had: Tuple[str, ...], bundles: Tuple[VerifiedBundle, ..
             )
 
 
-def plan_for(node: NodeImage, bundles: Tuple[VerifiedBundle, ...], workspace: Workspace) -> InstallPlan:
-    """The plan to install ``bundles`` on a Node."""
+def plan_for(
+    node: NodeImage, bundles: Tuple[VerifiedBundle, ...], workspace: Workspace, epoch: Optional[int] = None
+) -> InstallPlan:
+    """The plan to install ``bundles`` on a Node, at the time ``epoch`` if it is given."""
     if not bundles:
         raise UsageError("no plugin is given, so there is nothing to build", remedy="give --plugin BUNDLE")
     if node.root.superblock.dirty:
@@ -138,7 +145,8 @@ def plan_for(node: NodeImage, bundles: Tuple[VerifiedBundle, ...], workspace: Wo
             remedy="ask the vendor for an image whose file system is clean",
             finding="dirty",
         )
-    return make_plan(node, bundles, _epoch(node), _require_architecture(bundles), workspace.path)
+    time = _epoch(node) if epoch is None else epoch
+    return make_plan(node, bundles, time, _require_architecture(bundles), workspace.path)
 
 
 def _plugin_name(file_name: str) -> str:

@@ -87,6 +87,7 @@ class Claims:
     changes: Tuple[Entry, ...]
     protected: Mapping[str, ProtectedDigest]
     builder: Mapping[str, str]
+    restorable: bool
 
     @property
     def delta(self) -> Delta:
@@ -179,9 +180,7 @@ def compose(
             "respin_protected": {
                 name: {"sha256": digest.sha256, "paths": digest.paths} for name, digest in protected.items()
             },
-            "respin_added_to_iso": sorted(
-                f"/{name}" for name in (EVIDENCE, SLOT, STATEMENT, *([RESTORE] if iso.restorable else []))
-            ),
+            "respin_added_to_iso": list(_added(restorable=iso.restorable)),
         },
     )
     subject = intoto.Resource(
@@ -248,7 +247,20 @@ def parse(data: bytes, *, where: str) -> Claims:
             for one in [protected.fields(name)]
         },
         builder=provenance.run_details.builder_version,
+        restorable=_restorable(extensions),
     )
+
+
+def _added(*, restorable: bool) -> Tuple[str, ...]:
+    """The files that a respin adds to the ISO, sorted."""
+    return tuple(sorted(f"/{name}" for name in (EVIDENCE, SLOT, STATEMENT, *([RESTORE] if restorable else []))))
+
+
+def _restorable(extensions: Fields) -> bool:
+    added = extensions.texts("respin_added_to_iso", limit=4)
+    if added not in (_added(restorable=True), _added(restorable=False)):
+        raise extensions.bad("says that other files were added to the ISO than respin adds")
+    return added == _added(restorable=True)
 
 
 def _subject(subject: intoto.Resource, where: str) -> Tuple[bool, int, bytes]:
