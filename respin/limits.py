@@ -28,6 +28,9 @@ class Limits:
     ext_inodes: int = 8_000_000
     ext_depth: int = 256
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
+    # an initrd, unpacked
+    initrd: int = 2 * GiB
+    initrd_members: int = 500_000
     # OpenPGP and checksum files
     signature: int = 1 * MiB
     checksum_file: int = 1 * MiB

@@ -1,0 +1,123 @@
+"""The files of two roots, by every attribute: the delta that verification uses, and what a delta does not say."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from respin.diff.model import Difference, Section
+from respin.formats.ext.image import ExtImage
+from respin.formats.ext.inode import ExtInode
+from respin.formats.squashfs.sameblocks import same_blocks
+from respin.node.image import NodeImage
+from respin.node.treediff import attributes, flags, visit_all, visit_differences
+from respin.node.treeindex import Ranges, TreeIndex
+from respin.progress import Progress
+from respin.root.delta import Delta
+
+# Facts that Attributes has no place for, by path: of the first image and of the second.
+_More = Dict[str, Tuple[Optional[Mapping[str, Any]], Optional[Mapping[str, Any]]]]
+
+
+def compare_roots(old: NodeImage, new: NodeImage, progress: Progress) -> Section:
+    """Every path of the root that differs in type, attributes, content or other names of the same file."""
+    visitor = _Visitor(old.root, new.root)
+    changed = _changed_ranges(old, new, progress)
+    with progress.step("comparing the two roots"):
+        if changed is None:
+            delta = visit_all(old.root, new.root, visitor.visit)
+        else:
+            index = TreeIndex(old.root)
+            delta = visit_differences(old.root, new.root, changed, visitor.visit, index)
+        differences = visitor.differences(delta)
+    return Section("files", differences)
+
+
+def _changed_ranges(old: NodeImage, new: NodeImage, progress: Progress) -> Optional[Ranges]:
+    """Where the bytes of the two root images may differ; None when they have little in common."""
+    mine, theirs = old.nested, new.nested
+    if (mine.size, mine.block_size, old.squashfs.superblock.compressor) != (
+        theirs.size,
+        theirs.block_size,
+        new.squashfs.superblock.compressor,
+    ):
+        return None
+    same = same_blocks(new.squashfs, new.image, old.squashfs, old.image, progress)
+    if 2 * sum(same) < len(same):
+        return None
+    return Ranges.of_blocks((number for number, alike in enumerate(same) if not alike), mine.block_size, mine.size)
+
+
+class _Visitor:
+    """Collects what a delta leaves out: inode flags, device numbers, parts of a second, other names of a file."""
+
+    def __init__(self, old: ExtImage, new: ExtImage) -> None:
+        self._images = (old, new)
+        self._more: _More = {}
+        self._numbers: Tuple[Dict[str, int], Dict[str, int]] = ({}, {})  # of inodes with several names
+        self._names: Tuple[Dict[int, List[str]], Dict[int, List[str]]] = ({}, {})
+        self._expected: Tuple[Dict[int, int], Dict[int, int]] = ({}, {})
+
+    def visit(self, path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> None:
+        facts = None if was is None else _more(was), None if now is None else _more(now)
+        if facts[0] != facts[1]:
+            self._more[path] = facts
+        for which, inode in enumerate((was, now)):
+            if inode is not None and inode.nlink > 1 and not inode.is_directory:
+                self._numbers[which][path] = inode.number
+                self._names[which].setdefault(inode.number, []).append(path)
+                self._expected[which][inode.number] = inode.nlink
+
+    def differences(self, delta: Delta) -> Tuple[Difference, ...]:
+        """The delta and what was collected, as one list sorted by path."""
+        entries = {entry.path: entry for entry in delta.entries}
+        links = self._links(0), self._links(1)
+        found = []
+        for path in sorted({*entries, *self._more, *links[0], *links[1]}):
+            entry = entries.get(path)
+            sides: List[Optional[Dict[str, Any]]] = []
+            for which, image in enumerate(self._images):
+                if entry is not None:
+                    known = (entry.old, entry.new)[which]
+                    facts = None if known is None else known.to_json()
+                else:
+                    inode = image.lookup(path)
+                    facts = None if inode is None else attributes(image, inode, content=False).to_json()
+                    if facts is not None:
+                        facts.pop("sha256", None)
+                if facts is not None:
+                    more = self._more.get(path, (None, None))[which]
+                    facts.update({**(more or {}), **links[which].get(path, {})})
+                sides.append(facts)
+            if sides[0] != sides[1]:
+                found.append(Difference(path, sides[0], sides[1]))
+        return tuple(found)
+
+    def _links(self, which: int) -> Dict[str, Dict[str, Any]]:
+        """For each path that was met and shares its inode: the first and the number of the names of that inode."""
+        names = self._names[which]
+        if any(len(names[number]) < expected for number, expected in self._expected[which].items()):
+            names = self._all_names(which)
+        return {
+            path: {"hard_link": {"first": min(names[number]), "names": len(names[number])}}
+            for path, number in self._numbers[which].items()
+        }
+
+    def _all_names(self, which: int) -> Dict[int, List[str]]:
+        found: Dict[int, List[str]] = {}
+        for path, inode in self._images[which].walk("/"):
+            if inode.nlink > 1 and not inode.is_directory:
+                found.setdefault(inode.number, []).append(path)
+        return found
+
+
+def _more(inode: ExtInode) -> Mapping[str, Any]:
+    facts: Dict[str, Any] = {}
+    if stat.S_ISCHR(inode.mode) or stat.S_ISBLK(inode.mode):
+        facts["device"] = [os.major(inode.rdev), os.minor(inode.rdev)]
+    if flags(inode):
+        facts["flags"] = flags(inode)
+    if inode.mtime_nsec:
+        facts["mtime_nsec"] = inode.mtime_nsec
+    return facts
