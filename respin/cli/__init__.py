@@ -27,12 +27,14 @@ def cli() -> None:
 
 
 def _register() -> None:
-    from respin.cli import attest, build, bundle, doctor, inspect, keys, restore, sbom, sign, verify
+    from respin.cli import attest, build, bundle, diff, doctor, inspect, keys, reproduce, restore, sbom, sign, verify
 
     for command in (
         build.build,
         verify.verify,
         inspect.inspect,
+        diff.diff,
+        reproduce.reproduce,
         restore.restore,
         sign.sign,
         attest.attest,
