@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from respin import __version__
-from respin.build.build import build, toolchain
+from respin.build.build import build
 from respin.build.prepare import BuildRequest
 from respin.byteview import ByteView, FileView
 from respin.diff.diff import diff_views, first_difference
@@ -122,16 +121,17 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
         rebuilt = _opened(built.output, stack)
         slot = extent(iso, SLOT)
         offset = _first_difference(view, rebuilt, slot, progress)
-        here = {"respin": __version__, **toolchain()}
+        raw, _ = read_statement(IsoImage.open(rebuilt))
+        ours = statement.parse(raw, where=f"{built.output}:/{STATEMENT}")
         return Reproduction(
             iso=str(request.iso),
             claims=claims,
-            here=here,
+            here=ours.builder,
             slot=slot,
             size=view.size,
             rebuilt_sha256=built.sha256,
             difference=None if offset is None else FirstDifference(offset, place_of(iso, offset)),
-            reasons=() if offset is None else _reasons(claims, here, rebuilt),
+            reasons=() if offset is None else _reasons(claims, ours),
             details=None if offset is None else _details(view, rebuilt, workspace.path, progress),
             kept=request.keep,
         )
@@ -150,15 +150,13 @@ def _first_difference(view: ByteView, rebuilt: ByteView, slot: Tuple[int, int], 
     return first_difference(view, rebuilt, [slot], progress) if offset is None else offset
 
 
-def _reasons(claims: Claims, here: Mapping[str, str], rebuilt: ByteView) -> Tuple[str, ...]:
+def _reasons(claims: Claims, ours: Claims) -> Tuple[str, ...]:
     """What is known to make other bytes: other versions of the tools, another trust store."""
     found: List[str] = []
-    for name in sorted({*claims.builder, *here}):
-        recorded, now = claims.builder.get(name, "none"), here.get(name, "none")
+    for name in sorted({*claims.builder, *ours.builder}):
+        recorded, now = claims.builder.get(name, "none"), ours.builder.get(name, "none")
         if recorded != now:
             found.append(f"it was built with {show(name)} {show(recorded)}, and this machine has {now}")
-    raw, _ = read_statement(IsoImage.open(rebuilt))
-    ours = statement.parse(raw, where=rebuilt.name)
     if claims.base_signer != ours.base_signer:
         found.append("the vendor's CHECKSUM is signed by another key than the statement says")
     for theirs, mine in zip(claims.plugins + claims.packages, ours.plugins + ours.packages):
