@@ -21,6 +21,7 @@ from respin.node.image import NodeImage
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
 from respin.provenance import sidecar, statement
+from respin.provenance.carrier import find_iso
 from respin.provenance.layout import STATEMENT
 from respin.restore import restore_to
 from respin.trust import TrustStore
@@ -90,7 +91,7 @@ def start_from(
     stack.callback(os.close, fd)
     name = request.base.name
     had: Tuple[str, ...] = ()
-    iso = IsoImage.open(FileView(fd, str(request.base)))
+    iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)
     if is_respun(iso):
         raw, _ = read_statement(iso)
         claims = statement.parse(raw, where=f"{request.base}:/{STATEMENT}")

@@ -19,6 +19,7 @@ from respin.formats.iso9660.whereis import Place, place_of
 from respin.node.base import open_input
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
+from respin.provenance.carrier import find_iso
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, SLOT, STATEMENT
 from respin.provenance.statement import Claims
 from respin.reproduce.inputs import ReproduceRequest, base_claim, plugins_in_order, require_architecture
@@ -93,7 +94,7 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
     """
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
-        view = _opened(request.iso, stack)
+        view = find_iso(_opened(request.iso, stack)).view
         iso = IsoImage.open(view)
         raw, _ = read_statement(iso)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
