@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Iterator, Protocol
+from pathlib import Path
+from typing import BinaryIO, Iterator, Protocol
 
-from respin.errors import MalformedError
+from respin.errors import BuildError, MalformedError
 
 
 class ByteView(Protocol):
@@ -50,7 +51,15 @@ class FileView:
         chunks = []
         position, left = self.offset + offset, length
         while left:
-            chunk = os.pread(self._fd, left, position)
+            try:
+                chunk = os.pread(self._fd, left, position)
+            except OSError as error:
+                raise BuildError(
+                    f"byte {position} cannot be read: {error.strerror}",
+                    where=self._name,
+                    remedy="look at the kernel's log: the medium or the file system is damaged, or was taken away",
+                    finding="cannot-read",
+                ) from error
             if not chunk:
                 raise MalformedError(
                     f"the file ends at byte {position} where {left} more bytes were expected",
@@ -69,6 +78,11 @@ def file_size(fd: int) -> int:
     # For a block device st_size is 0. Nothing here relies on the descriptor's position.
     status = os.fstat(fd)
     return os.lseek(fd, 0, os.SEEK_END) if stat.S_ISBLK(status.st_mode) else status.st_size
+
+
+def open_stream(path: Path) -> BinaryIO:
+    """Open a file to read it from the start. A FIFO is not waited for: without a writer it is just empty."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 class SubView:

@@ -18,7 +18,9 @@ from respin.provenance import restoremap
 from respin.provenance.carrier import find_iso
 from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, SLOT, STATEMENT
 from respin.provenance.restoremap import RestoredView
-from respin.workspace import Output, Workspace, refuse_inputs
+from respin.scratch import Workspace
+from respin.workspace import Output, refuse_inputs
+from respin.writing import write_all
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,18 @@ def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force:
         stack.callback(os.close, fd)
         iso = IsoImage.open(find_iso(FileView(fd, str(iso_path))).view)
         output = stack.enter_context(Output(output_path, force=force))
-        sha256, size = restore_to(iso, output.fd, workspace.path, progress)
+        view = open_restored(iso, workspace.path, stack)
+        with output.writing():
+            sha256 = view.verify(progress, lambda data: write_all(output.fd, data))
         output.publish()
-        return Restored(output_path, sha256, size)
+        return Restored(output_path, sha256, view.size)
 
 
 def restore_to(iso: IsoImage, fd: int, scratch: Path, progress: Progress = SILENT) -> Tuple[str, int]:
     """Write the vendor's ISO to ``fd``; returns its SHA-256 and size, which are what the restore map says."""
-
-    def put(data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(fd, left) :]
-
     with ExitStack() as stack:
         view = open_restored(iso, scratch, stack)
-        return view.verify(progress, put), view.size
+        return view.verify(progress, lambda data: write_all(fd, data)), view.size
 
 
 def open_restored(iso: IsoImage, scratch: Path, stack: ExitStack) -> RestoredView:

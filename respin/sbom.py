@@ -21,6 +21,7 @@ from respin.node.base import open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.paths import read_file
 from respin.node.profile import built_in
+from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
 from respin.verify.statement import is_respun, read_statement
@@ -58,7 +59,7 @@ class Sbom:
         }
 
 
-def sbom(request: SbomRequest) -> Sbom:
+def sbom(request: SbomRequest, progress: Progress = SILENT) -> Sbom:
     """Write the bill of materials of an ISO.
 
     Raises UsageError when nothing was added to it, UnsupportedError for a layout or a database that can't be read.
@@ -67,7 +68,8 @@ def sbom(request: SbomRequest) -> Sbom:
     try:
         with Workspace(request.tmpdir) as workspace:
             node = open_node(FileView(fd, str(request.iso)), built_in())
-            bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)
+            with progress.step("reading the root's packages"):
+                bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)
     finally:
         os.close(fd)
     write_file(request.output, bom.encode(), force=request.force)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from respin.progress import SILENT, Progress
 from respin.provenance import sidecar, slot, statement
 from respin.provenance.layout import SLOT, STATEMENT
 from respin.provenance.signing import CheckedSigner, Signatory, lock
+from respin.scratch import Workspace
 from respin.verify.reading import read_through
 from respin.verify.statement import extent, read_statement, subject_masks, verify_media_check, verify_subject
-from respin.workspace import Output, Workspace
+from respin.workspace import cannot_write, publish_all, staged_file
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,9 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         content = slot.encode(signed)
         sha256 = _digest(view, offset, content, progress)
         files = _sidecars(request.iso, raw, sha256, view.size, signer)
-        outputs = [stack.enter_context(_staged(path, data)) for path, data in files]
+        outputs = [stack.enter_context(staged_file(path, data, force=True)) for path, data in files]
         _write_slot(fd, offset, content, request.iso)
-        for output in outputs:
-            output.publish()
-        _remove_stale(request.iso, [path for path, _ in files])
+        publish_all(outputs, _stale(request.iso, [path for path, _ in files]))
         return SignedIso(
             request.iso,
             sha256,
@@ -116,9 +116,10 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
 
 def _open(path: Path) -> int:
     """Open for writing, alone: two that sign at once would each lose the other's signature."""
-    if path.exists() and not path.is_file():
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
         raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         lock(fd, path)
     except BuildError:
@@ -156,28 +157,26 @@ def _detached(checksum: Path) -> Path:
     return checksum.with_name(checksum.name + ".asc")
 
 
-def _staged(path: Path, data: bytes) -> Output:
-    """``data`` on disk beside its name, so that nothing but giving it the name is left to do."""
-    output = Output(path, force=True)
-    try:
-        if os.pwrite(output.fd, data, 0) != len(data):
-            raise BuildError("the disk is full", where=str(path), finding="no-space")
-    except BaseException:
-        output.close()
-        raise
-    return output
-
-
 def _write_slot(fd: int, offset: int, content: bytes, path: Path) -> None:
-    if os.pwrite(fd, content, offset) != len(content):
+    if os.fstat(fd).st_ino != path.stat().st_ino:
+        raise BuildError(
+            "somebody replaced the ISO while it was being signed; nothing was changed",
+            where=str(path),
+            remedy="sign it again if the new one is to be signed",
+            finding="locked",
+        )
+    try:
+        written = os.pwrite(fd, content, offset)
+        os.fsync(fd)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if written != len(content):
         raise BuildError(
             "the slot was written in part only", where=str(path), remedy="sign it again", finding="cannot-write"
         )
-    os.fsync(fd)
 
 
-def _remove_stale(iso: Path, made: List[Path]) -> None:
+def _stale(iso: Path, made: List[Path]) -> List[Path]:
     """A detached signature over an earlier CHECKSUM would only confuse."""
     detached = _detached(sidecar.paths(iso)[1])
-    if detached not in made:
-        detached.unlink(missing_ok=True)
+    return [] if detached in made else [detached]

@@ -1,117 +1,95 @@
-"""Private temporary space that goes away however the process ends, and outputs that appear whole or not at all."""
+"""Outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
+import re
+import secrets
+import signal
+import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Iterable, Optional, Type
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Type
 
 from respin.errors import BuildError, UsageError
+from respin.scratch import NO_SPACE, lock_file
+from respin.scratch import Workspace as Workspace
+from respin.writing import write_all
 
-# Waits until its standard input is closed, which the kernel does when the parent dies of anything, then tidies up.
-_REAPER = "import shutil,sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
-
-
-class Workspace:
-    """A directory (mode 0700) for temporary files; removed at the end, even when this process is killed."""
-
-    def __init__(self, tmpdir: Optional[Path] = None) -> None:
-        try:
-            self.path = Path(tempfile.mkdtemp(prefix="respin-", dir=tmpdir))
-        except OSError as error:
-            raise BuildError(
-                f"cannot make a temporary directory: {error.strerror}",
-                where=str(tmpdir or tempfile.gettempdir()),
-                remedy="name a writable directory with --tmpdir",
-                finding="temporary-space",
-            ) from error
-        self._reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _REAPER, str(self.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
-
-    def directory(self, name: str) -> Path:
-        """A new empty directory of the given name in the workspace."""
-        path = self.path / name
-        path.mkdir(mode=0o700)
-        return path
-
-    def close(self) -> None:
-        """Remove everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._reaper.stdin:
-            self._reaper.stdin.close()
-        self._reaper.wait()
-
-    def __enter__(self) -> "Workspace":
-        return self
-
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        self.close()
+_PART = re.compile(r"\.respin-[0-9a-f]{16}\.part")
+_TO_THE_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Output:
     """A file that has no name until :meth:`publish`: an interrupted build leaves nothing to be mistaken for a result.
 
-    ``fd`` is open for reading and writing; ``force`` says that an existing file is to be replaced.
+    ``fd`` is open for reading and writing; ``force`` says that an existing file is to be replaced. Where the file
+    system knows no files without a name, it has a hidden one (``.respin-*.part``), which is removed at the end, and by
+    the next command that writes there if this one is killed.
     """
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
         self.target = target
         self.force = force
-        self._temporary: Optional[Path] = None
+        self._part: Optional[Path] = None
         refuse_existing(target, force=force)
+        _sweep(target.parent)
         try:
-            self.fd = os.open(target.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+            self.fd = self._open()
+        except OSError as error:
+            raise cannot_write(target, error) from error
+        lock_file(self.fd)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.target.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-                raise _cannot_write(target, error) from error
-            self._temporary = target.parent / f".{target.name}.{os.getpid()}.part"
-            self.fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                raise
+        self._part = _part(self.target)
+        return os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """For code that writes to :attr:`fd` and to no other file: a failure to do so names the output."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.target, error) from error
+
+    def prepare(self) -> None:
+        """Bring it all to the disk, and everything that can fail behind us."""
+        with self.writing():
+            os.fsync(self.fd)
+            if self.force and self._part is None:
+                part = _part(self.target)
+                _link(self.fd, part)
+                self._part = part
 
     def publish(self) -> None:
         """Give the file its name, on disk; nobody ever sees half of it."""
-        try:
-            os.fsync(self.fd)
-            if self._temporary is None and not self.force:
-                _link(self.fd, self.target)
-            else:
-                if self._temporary is None:
-                    self._temporary = self.target.parent / f".{self.target.name}.{os.getpid()}.part"
-                    _link(self.fd, self._temporary)
-                if self.force:
-                    os.replace(self._temporary, self.target)
-                else:
-                    os.link(self._temporary, self.target)
-                    os.unlink(self._temporary)
-                self._temporary = None
-            directory = os.open(self.target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except FileExistsError as error:
-            raise _exists(self.target) from error
-        except OSError as error:
-            raise _cannot_write(self.target, error) from error
+        publish_all([self])
+
+    def _name(self) -> None:
+        """One system call; see :func:`publish_all`."""
+        if self._part is None:
+            _link(self.fd, self.target)
+        elif self.force:
+            os.replace(self._part, self.target)
+            self._part = None
+        elif not _linked(self._part, self.target):
+            refuse_existing(self.target, force=False)
+            os.rename(self._part, self.target)  # a file system without links, such as a USB stick's
+            self._part = None
 
     def close(self) -> None:
         """Give up the descriptor, and the file if it was not published."""
         os.close(self.fd)
-        if self._temporary is not None:
-            self._temporary.unlink()
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> "Output":
         return self
@@ -122,15 +100,62 @@ class Output:
         self.close()
 
 
+def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
+    """Give files of one directory their names, in this order, and remove the ``stale`` ones among them: all or none.
+
+    What they replace comes back when one of them fails. Ctrl-C and SIGTERM wait for the few system calls that it
+    takes, and so does another command that publishes in the same directory. Only a kill or a power cut in between
+    leaves some with the new name and some without.
+    """
+    for output in outputs:
+        output.prepare()
+    parent = outputs[0].target.parent
+    with ExitStack() as stack:
+        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, directory)
+        _wait_for_lock(directory)
+        stack.enter_context(_uninterrupted())
+        undo: List[Tuple[Path, Optional[Path]]] = []  # (what was named or removed, the file that was there before)
+        target = parent
+        try:
+            for old in [*stale, *(output.target for output in outputs if output.force)]:
+                kept = _part(old)
+                if _linked(old, kept):
+                    undo.append((old, kept))
+            for target in stale:
+                target.unlink(missing_ok=True)
+            for output in outputs:
+                target = output.target
+                output._name()
+                if all(path != target for path, _ in undo):
+                    undo.append((target, None))
+            target = parent
+            os.fsync(directory)
+        except BaseException as error:
+            for path, before in undo:
+                if before is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    os.replace(before, path)
+            if isinstance(error, FileExistsError):
+                raise _exists(target) from error
+            if isinstance(error, OSError):
+                raise cannot_write(target, error) from error
+            raise
+        for _, before in undo:
+            if before is not None:
+                before.unlink(missing_ok=True)
+
+
 def staged_file(target: Path, data: bytes, *, force: bool = False) -> Output:
     """A small file with its content on the disk and without its name so far."""
     output = Output(target, force=force)
     try:
-        _write_all(output.fd, data)
-    except BaseException as error:
+        with output.writing():
+            write_all(output.fd, data)
+        output.prepare()
+    except BaseException:
         output.close()
-        if isinstance(error, OSError):
-            raise _cannot_write(target, error) from error
         raise
     return output
 
@@ -170,22 +195,84 @@ def _link(fd: int, target: Path) -> None:
         os.close(descriptors)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _exists(target: Path) -> UsageError:
     return UsageError(
         "the output exists already", where=str(target), remedy="name another, or overwrite it with --force"
     )
 
 
-def _cannot_write(target: Path, error: OSError) -> BuildError:
+def cannot_write(target: Path, error: OSError) -> BuildError:
+    """What to say when an output can't be written."""
+    full = error.errno in NO_SPACE
     return BuildError(
         f"cannot write the output: {error.strerror}",
         where=str(target),
-        remedy="free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the directory",
-        finding="no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-write",
+        remedy="free some space there" if full else "check the directory",
+        finding="no-space" if full else "cannot-write",
     )
+
+
+def _part(target: Path) -> Path:
+    return target.parent / f".respin-{secrets.token_hex(8)}.part"
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name; False when that cannot be done. FileExistsError if the name is taken."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed commands left in ``directory``: files that nobody holds a lock on."""
+    place = -1
+    try:
+        place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not lock_file(place):
+            return  # somebody publishes there right now
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if _PART.fullmatch(entry.name)]
+        for name in names:
+            fd = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if lock_file(fd):
+                    (directory / name).unlink(missing_ok=True)
+            finally:
+                os.close(fd)
+    except OSError:
+        pass  # somebody else's, or gone meanwhile; nothing depends on it
+    finally:
+        if place >= 0:
+            os.close(place)
+
+
+def _wait_for_lock(directory: int) -> None:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals that would interrupt wait until the end. Only the main thread gets to see them in Python."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: List[int] = []
+    before = {number: signal.getsignal(number) for number in _TO_THE_END}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)

@@ -1,4 +1,4 @@
-"""Writing bytes at a place, all of them."""
+"""Writing bytes, all of them."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ def pwrite_all(fd: int, data: bytes, offset: int) -> None:
     while left:
         written = os.pwrite(fd, left, offset)
         left, offset = left[written:], offset + written
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write ``data`` at the position of ``fd``, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

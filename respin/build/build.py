@@ -72,7 +72,7 @@ class BuildResult:
 def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
     """Build a respun ISO. Nothing appears under the output's name unless everything held."""
     refuse_existing(request.output, force=request.force)
-    trust = TrustStore.load(request.trust)
+    trust = TrustStore.load(request.trust, request.tmpdir)
     signer = signer_for(request)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))

@@ -33,7 +33,7 @@ from respin.verify.report import Report
 from respin.verify.statement import read_statement, subject_masks, verify_signatures
 from respin.verify.stock import Stock
 from respin.verify.verify import verify_output
-from respin.workspace import Output, staged_file
+from respin.workspace import Output, publish_all, staged_file
 from respin.writing import pwrite_all
 
 
@@ -97,10 +97,13 @@ def seal(
     with progress.step("laying out the new ISO"):
         laid = lay_out(LayoutJob(base, node, job.spliced, proofs, len(draft), has_media_check, job.restorable))
     placed = laid.plan.files
-    final, written, copied = _write(job, laid, compose, output, has_media_check, progress)
+    with output.writing():
+        final, written, copied = _write(job, laid, compose, output, has_media_check, progress)
     if signer is not None:
         with progress.step("signing the statement"):
-            pwrite_all(output.fd, slot.encode(sidecar.sign(final, signer)), placed[f"/{SLOT}"][0])
+            signed = slot.encode(sidecar.sign(final, signer))
+            with output.writing():
+                pwrite_all(output.fd, signed, placed[f"/{SLOT}"][0])
     stock = Stock(node, base.claim, job.indexing, protected)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     size = laid.plan.size
@@ -183,6 +186,7 @@ def _publish(
 ) -> Tuple[Path, ...]:
     """The sidecars first, the ISO last: whoever sees the ISO sees them too. A failure takes the sidecars away again."""
     name = output.target.name
+    stale: Tuple[Path, ...] = ()
     files = [(sbom.beside(output.target), bom)]
     if signer is not None:
         attestation, checksum = sidecar.paths(output.target)
@@ -190,20 +194,9 @@ def _publish(
             (attestation, sidecar.attestation(final, name, sha256, signer)),
             (checksum, sidecar.checksum(name, sha256, size, signer)),
         ]
-    made: List[Path] = []
+    elif output.force:
+        stale = sidecar.paths(output.target)  # of a signed ISO that is replaced by an unsigned one
     with ExitStack() as stack:
-        # Everything is on the disk before the first of them gets its name.
         staged = [stack.enter_context(staged_file(path, data, force=output.force)) for path, data in files]
-        try:
-            for one in staged:
-                one.publish()
-                made.append(one.target)
-            if signer is None and output.force:
-                for stale in sidecar.paths(output.target):  # of an ISO that --force replaces
-                    stale.unlink(missing_ok=True)
-            output.publish()
-        except BaseException:
-            for path in made:
-                path.unlink()
-            raise
-    return tuple(made)
+        publish_all([*staged, output], stale)
+    return tuple(path for path, _ in files)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from respin.bundle.schema import ARCHITECTURES, NOARCH
+from respin.byteview import open_stream
 from respin.errors import UsageError
 from respin.limits import LIMITS
 from respin.safepath import show
@@ -66,7 +67,7 @@ def read_spec(path: Path) -> Spec:
 
 def _load(path: Path) -> Dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open_stream(path) as file:
             data = file.read(LIMITS.manifest + 1)
     except OSError as error:
         raise UsageError(

@@ -11,6 +11,9 @@ import click
 
 from respin import __version__
 from respin.cli.common import Group, Session, report_failure
+from respin.report.console import make_descriptors
+
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.group("respin", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +51,10 @@ def _register() -> None:
 
 def main(arguments: Optional[List[str]] = None) -> NoReturn:
     """Run ``respin`` and exit with its status; whatever goes wrong, a person reads a sentence and not a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _INTERRUPTS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, _interrupt)
+    make_descriptors()
     session = Session()
     try:
         _register()
@@ -56,9 +62,16 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
         returned = cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
         status = returned if isinstance(returned, int) else 0
     except BaseException as error:  # everything: this is the last line of defence
+        _ignore_interrupts()
         status = report_failure(session, error)
-    sys.stdout.flush()
+    _ignore_interrupts()
     sys.exit(status)
+
+
+def _ignore_interrupts() -> None:
+    """What is left to do takes no time, and who presses Ctrl-C twice should not see a traceback."""
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:

@@ -104,7 +104,7 @@ def verify_command(session: Session, bundle_path: Path, trust: Path, json_output
     """
     console = session.console
     with Workspace(session.tmpdir) as workspace:
-        verified = verify(bundle_path, TrustStore.load(trust), workspace.path, console)
+        verified = verify(bundle_path, TrustStore.load(trust, session.tmpdir), workspace.path, console)
         verified.close()
         document = summary.describe_verified(verified)
     console.result(document, summary.text(verified.manifest, document))
@@ -141,5 +141,6 @@ def _signer(key: Optional[str], gnupg_home: Optional[Path], command: Optional[st
 
 def _publish(draft: Draft, target: Path, *, force: bool) -> None:
     with Output(target, force=force) as output:
-        draft.write(output.fd)
+        with output.writing():
+            draft.write(output.fd)
         output.publish()

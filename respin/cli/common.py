@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Any, Callable, List, Optional, TypeVar
@@ -12,7 +11,8 @@ from typing import Any, Callable, List, Optional, TypeVar
 import click
 
 from respin.errors import BuildError, RespinError, UsageError
-from respin.report.console import Console, Verbosity
+from respin.report.console import Console, OutputClosedError, Verbosity
+from respin.scratch import NO_SPACE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,17 +122,15 @@ def _color_from_environment() -> Optional[bool]:
 def report_failure(session: Session, error: BaseException) -> int:
     """Say what went wrong and return the exit status for it."""
     console = session.console
+    if isinstance(error, OutputClosedError):
+        return BuildError.exit_code  # whoever read our output has gone, and knows
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        console.warn("interrupted; nothing was left behind")
+        console.warn("interrupted; nothing half-done was left behind")
         return 130
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone; Python would complain once more while closing it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     if isinstance(error, click.ClickException):
         console.error(UsageError(error.format_message(), remedy=_usage_hint(error)))
         return UsageError.exit_code
@@ -160,8 +158,11 @@ def _explain_os_error(error: OSError) -> RespinError:
     where = str(error.filename) if error.filename is not None else None
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
         return UsageError(f"cannot open it: {error.strerror}", where=where, remedy="check the name and the permissions")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_SPACE:
         return BuildError(
-            "the disk is full", where=where, remedy="free some space, or use --tmpdir", finding="no-space"
+            f"there is no room: {error.strerror}",
+            where=where,
+            remedy="free some space, or use --tmpdir",
+            finding="no-space",
         )
     return BuildError(f"the operating system says: {error.strerror or error}", where=where, finding="system-error")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +13,10 @@ from rich.text import Text
 
 from respin.byteview import FileView
 from respin.cli.common import Group, Session, json_option, trust_option
-from respin.formats.openpgp import Keyring, Verdict
+from respin.formats.openpgp import Keyring, Verdict, fingerprints
+from respin.node.base import open_input
 from respin.safepath import show
+from respin.scratch import Workspace
 from respin.trust import TIERS, Role, TrustedKey, TrustStore, add_key
 from respin.trust.keyfiles import collect, read_key_file
 from respin.trust.rpmsig import RpmVerdict, verify_rpm_files
@@ -78,9 +79,11 @@ def add(
       respin keys add vendor.asc --trust trust --role base
       respin keys add ihv.asc --trust trust --role plugin --tier partner --scope 'exnic-*'
     """
+    data = read_key_file(file)
+    fingerprints(data, where=str(file))  # what is wrong with it is told with its name
     added = add_key(
         trust,
-        read_key_file(file),
+        data,
         Role(role),
         tier=tier or ("vendor" if role == Role.BASE.value else "community"),
         scope=scope or ("*",),
@@ -101,7 +104,7 @@ def list_command(session: Session, trust: Path, json_output: bool) -> None:
     Example:
       respin keys list --trust trust
     """
-    store = TrustStore.load(trust)
+    store = TrustStore.load(trust, session.tmpdir)
     document = {
         "schema": "respin.keys/1",
         "trust": str(store.path),
@@ -132,11 +135,11 @@ def verify(context: click.Context, files: Tuple[Path, ...], key_paths: Tuple[Pat
     for note in notes:
         session.console.note(note, level=1)
     with ExitStack() as stack:
-        tmpdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="respin-", dir=session.tmpdir)))
-        keyring = stack.enter_context(Keyring(found, tmpdir, strict=False))
+        workspace = stack.enter_context(Workspace(session.tmpdir))
+        keyring = stack.enter_context(Keyring(found, workspace.path, strict=False))
         views = []
         for file in files:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_input(file)
             stack.callback(os.close, fd)
             views.append(FileView(fd, str(file)))
         with session.console.step(f"judging {len(files)} packages with {len(keyring.keys)} keys"):

@@ -31,6 +31,7 @@ def sbom(session: Session, iso: Path, everything: bool, output: Path, force: boo
       respin sbom out.iso -o out.iso.added.cdx.json
       respin sbom out.iso --all -o out.iso.cdx.json
     """
-    done = run_sbom(SbomRequest(iso, output, everything, force, session.tmpdir))
+    console = session.console
+    done = run_sbom(SbomRequest(iso, output, everything, force, session.tmpdir), console)
     kind = "in its root" if everything else "added"
-    session.console.markup(done.to_json(), Text(f"{done.output}: {done.components} packages {kind}"))
+    console.markup(done.to_json(), Text(f"{done.output}: {done.components} packages {kind}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,9 @@ def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILE
 
 def open_input(path: Path) -> int:
     """Open a file for reading; UsageError for what is neither a regular file nor a block device."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    if not os.path.isfile(path) and not Path(path).is_block_device():
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not to wait for the other end of a FIFO
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         os.close(fd)
         raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
     return fd
@@ -121,8 +123,8 @@ def read_small(path: Path, limit: int) -> bytes:
     """A small file whole; UsageError when it is larger than ``limit``."""
     fd = open_input(path)
     try:
-        with os.fdopen(fd, "rb", closefd=False) as stream:
-            data = stream.read(limit + 1)
+        view = FileView(fd, str(path))
+        data = view.read(0, min(view.size, limit + 1))
     finally:
         os.close(fd)
     if len(data) > limit:

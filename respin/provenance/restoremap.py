@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import bisect
 import hashlib
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from respin.limits import LIMITS
 from respin.node.base import PIECE
 from respin.progress import SILENT, Progress
 from respin.segments import Copy, Segment
+from respin.writing import write_all
 
 SCHEMA = "respin.restore/1"
 STEP = 1 << 20
@@ -198,7 +198,7 @@ def unpack_originals(found: RestoreMap, view: ByteView, start: int, fd: int) -> 
                 written += len(data)
                 if written > found.originals:
                     raise _bad("has more originals than it says", view)
-                os.write(fd, data)
+                write_all(fd, data)
     except zlib.error as error:
         raise _bad("holds a damaged stream of originals", view) from error
     if not unpacker.eof or unpacker.unused_data or written != found.originals:

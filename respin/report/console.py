@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from respin.errors import RespinError
+from respin.errors import BuildError, RespinError
 from respin.progress import Step
 from respin.safepath import printable, show
 
@@ -30,22 +31,102 @@ class Verbosity:
     level: int = 0
 
 
+class OutputClosedError(Exception):
+    """Whoever read standard output does not any more, as in ``respin verify ... | head -1``."""
+
+
+def make_descriptors() -> None:
+    """Open what is closed of standard input, output and error on /dev/null, before any file gets its number."""
+    while True:
+        number = os.open(os.devnull, os.O_RDWR)
+        if number > 2:
+            os.close(number)
+            break
+        os.set_inheritable(number, True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+class _Result:
+    """Standard output: a result that nobody gets is a failure."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._lost_is_failed():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._lost_is_failed():
+            self._stream.flush()
+
+    @contextmanager
+    def _lost_is_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _drop(self._stream)
+            if isinstance(error, BrokenPipeError):
+                raise OutputClosedError from error
+            raise BuildError(
+                f"the result cannot be written: {error.strerror}",
+                where="standard output",
+                remedy="send it elsewhere; what the command writes to files is complete",
+                finding="cannot-write",
+            ) from error
+
+
+class _Messages:
+    """Standard error: messages that nobody gets are no reason to stop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            _drop(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            _drop(self._stream)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what is still to be written go nowhere; Python would try again while it closes the stream."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
 class Console:
     """Writes results to stdout and everything else to stderr."""
 
     def __init__(self, *, verbosity: Verbosity, color: Optional[bool] = None, json_output: bool = False) -> None:
         self.verbosity = verbosity
         self.json_output = json_output
-        self._out = _console(sys.stdout, color)
-        self._err = _console(sys.stderr, color)
+        self._stdout = _Result(sys.stdout)
+        self._out = _console(self._stdout, color)
+        self._err = _console(_Messages(sys.stderr), color)
 
     def result(self, document: Mapping[str, Any], human: str) -> None:
         """Print a command's result: ``document`` (with its ``schema`` field) under --json, else the text."""
         if self.json_output:
-            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
+            self._stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
         else:
             self._out.print(_harmless(Text.from_ansi(human) if "\x1b" in human else Text(human)), soft_wrap=True)
-        sys.stdout.flush()
+        self._stdout.flush()
 
     def markup(self, document: Mapping[str, Any], text: Text) -> None:
         """Like :meth:`result` with styled text."""
@@ -53,6 +134,7 @@ class Console:
             self.result(document, "")
         else:
             self._out.print(_harmless(text), soft_wrap=True)
+            self._stdout.flush()
 
     def line(self, text: str) -> None:
         """Print one line of a long result as it is; the caller has made names in it harmless (``safepath.show``)."""
@@ -76,7 +158,11 @@ class Console:
         """Explain a failure: what, where, what to do; under --json also as a document on stdout."""
         if self.json_output:
             document = {"schema": "respin.error/1", "error": describe_error(error)}
-            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            try:
+                self._stdout.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+                self._stdout.flush()
+            except (OutputClosedError, BuildError):
+                pass  # the exit status says it, and the message that follows
         text = Text.assemble(("error: ", "bold red"), (f"{show(error.where)}: " if error.where else ""), error.what)
         text.append(f" [{error.finding}]", style="dim")
         self._err.print(_harmless(text), soft_wrap=True)

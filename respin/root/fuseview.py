@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from respin.errors import BuildError, MissingToolError, RespinError
 from respin.root import protocol, syscalls
 from respin.root.store import CopyOnWrite
+from respin.scratch import NO_SPACE
 
 FILE_NAME = "root.img"
 
@@ -142,6 +143,10 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             if not failure:
                 failure.append(error)
             raise mfusepy.FuseOSError(errno.EIO) from error
+        except OSError as error:
+            if not failure:
+                failure.append(_no_room(error))
+            raise mfusepy.FuseOSError(errno.EIO) from error
 
     def answer() -> None:
         try:
@@ -164,6 +169,16 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             remedy="Linux 4.18 or newer is needed; a container needs --device /dev/fuse and must allow mounting",
             finding="no-fuse",
         ) from error
+
+
+def _no_room(error: OSError) -> BuildError:
+    """The file of changed blocks is the only one that is written here; it lies in the temporary directory."""
+    return BuildError(
+        f"the changed blocks of the root image cannot be written: {error.strerror}",
+        where="the temporary directory",
+        remedy="free some space there, or name another directory with --tmpdir",
+        finding="no-space" if error.errno in NO_SPACE else "cannot-write",
+    )
 
 
 def _answer(image: CopyOnWrite, failure: List[RespinError], question: protocol.Message) -> protocol.Message:

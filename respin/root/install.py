@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,8 @@ def install(
     file system is mounted over it that only the sandbox sees. Raises MissingToolError, UnsupportedError, PolicyError,
     VerificationError or BuildError. Neither the ISO nor the machine is changed, whatever happens.
     """
-    result_fd = os.open(scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    with tempfile.TemporaryFile(dir=scratch) as unnamed:
+        result_fd = os.dup(unnamed.fileno())
     try:
         environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
         descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]

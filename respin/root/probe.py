@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
@@ -13,6 +12,7 @@ from respin import process
 from respin.errors import MissingToolError, RespinError
 from respin.root import idmaps, protocol
 from respin.root.sandbox import Sandbox
+from respin.scratch import Workspace
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def _fuse() -> str:
 
 def _namespace(tmpdir: Optional[Path]) -> Tuple[Capability, ...]:
     try:
-        with tempfile.TemporaryDirectory(prefix="respin-", dir=tmpdir) as scratch, Sandbox() as sandbox:
-            sandbox.send({"type": "probe", "scratch": os.path.realpath(scratch)})
+        with Workspace(tmpdir) as workspace, Sandbox() as sandbox:
+            sandbox.send({"type": "probe", "scratch": os.path.realpath(workspace.path)})
             failures = sandbox.expect("done")["failures"]
     except (RespinError, OSError) as error:
         return (Capability("namespaces", False, str(error), getattr(error, "remedy", None)),)

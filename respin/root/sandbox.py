@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from types import TracebackType
 from typing import Any, Mapping, Optional, Sequence, Type
 
@@ -26,7 +25,7 @@ class Sandbox:
         if os.geteuid() != 0:
             idmaps.required_ranges(os.getuid())  # a clear message before anything is started
         self._channel, theirs = protocol.pair()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._stderr = os.fdopen(os.memfd_create("respin-agent", os.MFD_CLOEXEC), "w+b")
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _START, str(theirs.fileno()), str(os.getpid()), *filter(None, sys.path)],

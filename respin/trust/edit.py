@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Sequence
 
 from respin.errors import UsageError
 from respin.formats.openpgp import read_keys
+from respin.scratch import Workspace
 from respin.trust import policyfile
 from respin.trust.model import TIERS, Role, TrustedKey
 from respin.trust.store import POLICY, TrustStore
@@ -29,8 +29,8 @@ def add_key(
 
     Raises UsageError when the store has the key in this role already, or is broken.
     """
-    with tempfile.TemporaryDirectory(prefix="respin-") as scratch:
-        keys = read_keys(key_file, Path(scratch))
+    with Workspace() as workspace:
+        keys = read_keys(key_file, workspace.path)
     if len(keys) != 1:
         raise UsageError(f"the file holds {len(keys)} keys; add them one by one", finding="trust-store")
     if tier not in TIERS:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Iterable, Iterator, List, Tuple
 
+from respin.byteview import open_stream
 from respin.errors import RespinError, UsageError
 from respin.formats.openpgp import fingerprints
 from respin.limits import LIMITS
@@ -52,7 +53,7 @@ def _files(directory: Path) -> Iterator[Path]:
 def read_key_file(file: Path) -> bytes:
     """The content of a key file, whatever it is; UsageError when it can't be read or is too large for one."""
     try:
-        with file.open("rb") as stream:
+        with open_stream(file) as stream:
             data = stream.read(LIMITS.key_file + 1)
     except OSError as error:
         raise UsageError(f"cannot read it: {error.strerror}", where=str(file)) from error

@@ -9,16 +9,17 @@ import hashlib
 import json
 import os
 import posixpath
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
 
+from respin.byteview import open_stream
 from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
 from respin.safepath import show
+from respin.scratch import Workspace
 from respin.trust import policyfile
 from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
 from respin.trust.rpmsig import RpmVerdict, verify_sealed
@@ -60,15 +61,18 @@ class TrustStore:
         self.digest = digest
 
     @classmethod
-    def load(cls, path: Path) -> "TrustStore":
-        """Read a store; UsageError for anything in it that is not as docs/reference/trust.md says."""
+    def load(cls, path: Path, tmpdir: Optional[Path] = None) -> "TrustStore":
+        """Read a store; UsageError for anything in it that is not as docs/reference/trust.md says.
+
+        GnuPG reads the keys in a private directory below ``tmpdir``.
+        """
         policy = path / POLICY
         entries = policyfile.parse(_read(policy, LIMITS.manifest).decode("utf-8", "replace"), where=str(policy))
         _refuse_strays(path, entries)
         files = {entry: _read(path / entry.file_name, LIMITS.key_file) for entry in entries}
         for entry, data in files.items():
             _expect_key(data, path / entry.file_name, entry.fingerprint)
-        public = _understand(files.values(), path)
+        public = _understand(files.values(), tmpdir)
         keys: List[TrustedKey] = []
         described = []
         for entry, data in files.items():
@@ -207,9 +211,9 @@ def _expect_key(data: bytes, file: Path, fingerprint: str) -> None:
         raise _bad(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
 
 
-def _understand(files: Iterable[bytes], path: Path) -> Dict[str, PublicKey]:
+def _understand(files: Iterable[bytes], tmpdir: Optional[Path]) -> Dict[str, PublicKey]:
     """All keys at once: one run of GnuPG instead of one for each key."""
-    with tempfile.TemporaryDirectory(prefix="respin-") as tmpdir, Keyring(files, Path(tmpdir), strict=False) as keyring:
+    with Workspace(tmpdir) as workspace, Keyring(files, workspace.path, strict=False) as keyring:
         return {key.fingerprint: key for key in keyring.keys}
 
 
@@ -228,7 +232,7 @@ def _refuse_strays(path: Path, entries: Sequence[policyfile.PolicyEntry]) -> Non
 
 def _read(file: Path, limit: int) -> bytes:
     try:
-        with file.open("rb") as stream:
+        with open_stream(file) as stream:
             data = stream.read(limit + 1)
     except OSError as error:
         raise _bad(f"cannot read it: {error.strerror}", file) from error

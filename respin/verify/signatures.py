@@ -79,6 +79,14 @@ def judge_signatures(
     for number, (one, signature) in enumerate(zip(envelope.signatures, found), 1):
         if signature.verdict in _BROKEN:
             raise _broken(number, one, signature, where)
+        if signature.primary and one.keyid not in (signature.primary, signature.signing_key):
+            # No signature covers the name, and `respin sign` replaces signatures by it
+            raise VerificationError(
+                f"signature {number} of the slot is by {signature.primary}, but filed under {one.keyid or 'no key'}",
+                where=where,
+                remedy="somebody changed the slot; get the ISO again from its maker",
+                finding="bad-slot",
+            )
         word, trusted = _WORDS.get(signature.verdict, GOOD), None
         try:
             trusted = trust.judge(Role.RESPIN, subject, signature, where=where)

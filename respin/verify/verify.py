@@ -54,7 +54,7 @@ class VerifyRequest:
 
 def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
     """Verify a respun ISO. Whatever fails raises; a report means that everything which was checked holds."""
-    trust = TrustStore.load(request.trust)
+    trust = TrustStore.load(request.trust, request.tmpdir)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         fd = open_input(request.iso)

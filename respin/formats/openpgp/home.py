@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
 from respin import process
+from respin.scratch import NO_SPACE, Reaper, Workspace, temporary_space_full
 
 OPTIONS: Tuple[str, ...] = (
     "--no-options",
@@ -37,12 +37,17 @@ def gpg(
     home: Path, arguments: Sequence[str], *, data: Optional[bytes] = None, pass_fds: Sequence[int] = ()
 ) -> process.Completed:
     """Run ``gpg`` without an agent; status lines are on standard output if ``--status-fd 1`` is asked for."""
-    return process.run(
+    done = process.run(
         ["gpg", "--homedir", str(home), "--batch", "--no-tty", "--no-autostart", "--lock-never", *OPTIONS, *arguments],
         check=False,
         input=data,
         pass_fds=pass_fds,
     )
+    for number in NO_SPACE if done.returncode else ():
+        # Otherwise a key that found no room would be one that nobody trusts
+        if os.strerror(number).encode() in done.stderr:
+            raise temporary_space_full(home, OSError(number, os.strerror(number)))
+    return done
 
 
 @contextmanager
@@ -52,18 +57,18 @@ def with_agent(home: Path) -> Iterator[Path]:
     An agent that runs already (the user's own, who may have unlocked a key in it) is used and left alone.
     """
     home = home.absolute()
-    with tempfile.TemporaryDirectory(prefix="respin-gpg-") as short:
-        path = home
+    with ExitStack() as stack:
         if len(os.fsencode(home)) > _LONGEST_HOME:
-            path = Path(short) / "home"
+            workspace = stack.enter_context(Workspace())
+            path, reaper = workspace.path / "home", workspace.reaper
             path.symlink_to(home)
-        running = agent_is_running(path)
-        try:
-            yield path
-        finally:
-            if not running:
-                process.run(["gpgconf", "--homedir", str(path), "--kill", "all"], check=False)
-                process.run(["gpgconf", "--homedir", str(path), "--remove-socketdir"], check=False)
+        else:
+            path, reaper = home, stack.enter_context(Reaper())
+        if not agent_is_running(path):
+            gpgconf = process.find("gpgconf")
+            for order in ("--kill", "all"), ("--remove-socketdir",):
+                reaper.run([gpgconf, "--homedir", str(path), *order], process.CLEAN_ENVIRONMENT)
+        yield path
 
 
 def agent_is_running(home: Path) -> bool:
