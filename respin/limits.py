@@ -24,6 +24,8 @@ class Limits:
     # squashfs and ext
     squashfs_inodes: int = 4_000_000
     squashfs_table: int = 512 * MiB
+    squashfs_directory: int = 64 * MiB
+    squashfs_depth: int = 256
     ext_directory: int = 256 * MiB
     ext_inodes: int = 8_000_000
     ext_depth: int = 256

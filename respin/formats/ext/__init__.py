@@ -5,7 +5,7 @@ from __future__ import annotations
 from respin.formats.ext.content import DataRange, ExtFileView
 from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.groups import MetadataRange
-from respin.formats.ext.image import ExtImage, Resolved
+from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.superblock import ExtSuperblock, is_ext
 
@@ -17,6 +17,5 @@ __all__ = [
     "ExtInode",
     "ExtSuperblock",
     "MetadataRange",
-    "Resolved",
     "is_ext",
 ]

@@ -6,7 +6,7 @@ Names are strings with surrogate escapes for what isn't UTF-8. Not for use from 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -18,18 +18,11 @@ from respin.formats.ext.inodes import Inodes
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
 from respin.formats.ext.walk import WalkGuard
 from respin.limits import LIMITS, MiB
+from respin.roottree import Resolved, resolve
 
 _CACHED_DIRECTORIES = 64
 _CACHED_NAMES = 16_384  # larger directories are read again
-_MOST_LINKS = 40  # what the kernel follows
 _STEP = MiB
-
-
-class Resolved(NamedTuple):
-    """A path without symbolic links, and the inode there."""
-
-    path: str
-    inode: ExtInode
 
 
 class ExtImage:
@@ -95,39 +88,12 @@ class ExtImage:
         entries = self.scan(self.stat(path))
         return [entries[name].name for name in sorted(entries)]
 
-    def resolve(self, path: str) -> Optional[Resolved]:
+    def resolve(self, path: str) -> Optional[Resolved[ExtInode]]:
         """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
 
         Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
         """
-        trail: List[Tuple[str, ExtInode]] = []
-        parts = path.split("/")[::-1]
-        links = 0
-        while parts:
-            part = parts.pop()
-            inode = trail[-1][1] if trail else self.root
-            if part in ("", "."):
-                continue
-            if not inode.is_directory:
-                return None
-            if part == "..":
-                del trail[-1:]
-                continue
-            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape"))
-            if entry is None:
-                return None
-            inode = self.inode(entry.inode)
-            if inode.is_symlink:
-                links += 1
-                target = self.readlink(inode)
-                if links > _MOST_LINKS:
-                    return None
-                if target.startswith("/"):
-                    trail.clear()
-                parts += target.split("/")[::-1]
-                continue
-            trail.append((part, inode))
-        return Resolved("/" + "/".join(name for name, _inode in trail), trail[-1][1] if trail else self.root)
+        return resolve(self, path)
 
     def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, ExtInode]]:
         """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.

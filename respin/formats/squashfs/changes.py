@@ -10,7 +10,7 @@ from respin.errors import RespinError
 from respin.formats.squashfs.codec import encode
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.lookup import STORED_BIT
-from respin.formats.squashfs.nested import NestedView, read_fragment
+from respin.formats.squashfs.nested import NestedView
 from respin.formats.squashfs.superblock import UNCOMPRESSED_DATA, UNCOMPRESSED_FRAGMENTS
 
 _THREADS = 2
@@ -71,7 +71,7 @@ def encode_changes(image: SquashfsImage, file: SquashfsFile, view: NestedView, c
 def _change_fragment(image: SquashfsImage, file: SquashfsFile, tail: bytes) -> ChangedFragment:
     assert file.fragment is not None
     old = image.fragments[file.fragment.fragment]
-    content = bytearray(read_fragment(image.view, image.codec, old, image.block_size))
+    content = bytearray(image.fragments.content(old))
     content[file.fragment.offset : file.fragment.offset + len(tail)] = tail
     store = bool(image.superblock.flags & UNCOMPRESSED_FRAGMENTS)
     new = _encode(image, bytes(content), store=store, holes=False)

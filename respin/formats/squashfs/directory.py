@@ -11,10 +11,12 @@ from typing import Iterator, List, NamedTuple, Set, Tuple
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.inode import Kind
 from respin.formats.squashfs.metadata import BytesCursor, Cursor
+from respin.limits import LIMITS
 
 MOST_ENTRIES = 500_000
 HEADER = struct.Struct("<III")
-_ENTRY = struct.Struct("<HhHH")
+ENTRY = struct.Struct("<HhHH")
+_KINDS = (Kind.DIRECTORY, *Kind)  # by number; there is no 0
 
 
 class DirectoryEntry(NamedTuple):
@@ -25,33 +27,47 @@ class DirectoryEntry(NamedTuple):
     number: int
     kind: Kind
 
+    @property
+    def inode(self) -> int:
+        """The inode's number."""
+        return self.number
+
 
 def read_directory(cursor: Cursor, size: int, where: str) -> List[DirectoryEntry]:
     """The entries in the ``size`` bytes at ``cursor``, in the order in which they are stored.
 
     Raises MalformedError for names that are empty, twice there, ``.``, ``..`` or hold a slash or NUL.
     """
+    if size > LIMITS.squashfs_directory:
+        raise UnsupportedError(f"the directory has {size} bytes, more than the limit", where=where)
     entries: List[DirectoryEntry] = []
     names: Set[bytes] = set()
-    while size > 0:
-        count, block, base = HEADER.unpack(cursor.take(HEADER.size))
-        size -= HEADER.size
+    content = cursor.take(size)
+    at = 0
+    while at < size:
+        if at + HEADER.size > size:
+            raise _bad(where, "entries reach behind its end")
+        count, block, base = HEADER.unpack_from(content, at)
+        at += HEADER.size
         if count > 255:
             raise _bad(where, f"a run of {count + 1} entries")
         for _ in range(count + 1):
-            offset, delta, kind, length = _ENTRY.unpack(cursor.take(_ENTRY.size))
+            if at + ENTRY.size > size:
+                raise _bad(where, "entries reach behind its end")
+            offset, delta, kind, length = ENTRY.unpack_from(content, at)
+            at += ENTRY.size
             if length > 255 or not 1 <= kind <= 7:
                 raise _bad(where, f"an entry of type {kind} with a name of {length + 1} bytes")
-            name = cursor.take(length + 1)
-            size -= _ENTRY.size + length + 1
+            name = content[at : at + length + 1]
+            at += length + 1
+            if at > size:
+                raise _bad(where, "entries reach behind its end")
             if name in (b".", b"..") or b"/" in name or b"\0" in name or name in names:
                 raise _bad(where, f"the name {name!r}")
-            if len(names) >= MOST_ENTRIES:
-                raise UnsupportedError(f"the directory has more than {MOST_ENTRIES} names", where=where)
             names.add(name)
-            entries.append(DirectoryEntry(name, block << 16 | offset, base + delta, Kind(kind)))
-    if size:
-        raise _bad(where, "entries reach behind its end")
+            entries.append(DirectoryEntry(name, block << 16 | offset, base + delta, _KINDS[kind]))
+        if len(names) > MOST_ENTRIES:
+            raise UnsupportedError(f"the directory has more than {MOST_ENTRIES} names", where=where)
     return entries
 
 
@@ -63,7 +79,7 @@ def run_headers(content: bytes, offset: int, size: int, where: str) -> Iterator[
         count, block, _base = HEADER.unpack(cursor.take(HEADER.size))
         yield position, block
         for _ in range(min(count, 256) + 1):
-            *_rest, length = _ENTRY.unpack(cursor.take(_ENTRY.size))
+            *_rest, length = ENTRY.unpack(cursor.take(ENTRY.size))
             cursor.take(length + 1)
     if cursor.position != offset + size:
         raise _bad(where, "entries reach behind its end")

@@ -25,7 +25,6 @@ from respin.formats.squashfs.xattr import Xattrs, read_xattr_table
 from respin.limits import LIMITS, MiB
 
 SMALL_TREE = 4096  # inodes; a nested image has about three
-_DEPTH = 256
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,11 @@ class SquashfsImage:
     def inode(self, reference: int) -> Inode:
         """The inode that ``reference`` (from a directory entry or the superblock) points at."""
         cursor = self.inode_table.cursor(*split_reference(reference))
-        return read_inode(cursor, self.ids, self.block_size, self.superblock.inode_count, self._at(reference))
+        try:
+            return read_inode(cursor, self.ids, self.block_size, self.superblock.inode_count, "")
+        except MalformedError as error:  # the place takes longer to say than the inode to read
+            error.where = error.where or self._at(reference)
+            raise
 
     def scan(self, inode: Inode) -> List[DirectoryEntry]:
         """The entries of a directory."""
@@ -119,7 +122,7 @@ class SquashfsImage:
                 return None
             reference = found[0].reference
             inode = self.inode(reference)
-        return self._entry("/" + "/".join(parts), reference, inode)
+        return self.entry_at("/" + "/".join(parts), reference, inode)
 
     def stat(self, path: str) -> Inode:
         """The inode at ``path``; UnsupportedError (finding ``no-such-path``) when there is none."""
@@ -156,17 +159,20 @@ class SquashfsImage:
 
     def open_file(self, path: str, *, cache_size: int = 64 * MiB) -> NestedView:
         """Random access to the regular file at ``path``; keeps at most ``cache_size`` bytes of blocks in memory."""
-        entry = self.file(path)
-        name = f"{self.view.name}:{entry.path}"
+        return self.open_entry(self.file(path), cache_size=cache_size)
+
+    def open_entry(self, entry: SquashfsFile, *, cache_size: int = 64 * MiB, name: Optional[str] = None) -> NestedView:
+        """The same for a file at hand; ``name`` is for messages."""
         fragment = self.fragments[entry.fragment.fragment] if entry.fragment else None
         return NestedView(
             self.view,
             self.codec,
             self.block_size,
-            name,
+            name or f"{self.view.name}:{entry.path}",
             size=entry.size,
             blocks=entry.blocks,
             tail=(fragment, entry.fragment.offset) if fragment and entry.fragment else None,
+            fragments=self.fragments,
             cache_size=cache_size,
         )
 
@@ -203,7 +209,7 @@ class SquashfsImage:
                 blocks += inode.block_count
                 if len(entries) > 4 * SMALL_TREE or blocks * 4 > LIMITS.squashfs_table // 8:
                     raise UnsupportedError("the squashfs's tree is larger than the limit", where=self.view.name)
-                entries[path] = self._entry(path, reference, inode)
+                entries[path] = self.entry_at(path, reference, inode)
             self._entries = entries
         return self._entries
 
@@ -224,7 +230,7 @@ class SquashfsImage:
             yield path, reference, inode
             if kind is not Kind.DIRECTORY:
                 continue
-            if reference in seen or len(stack) > _DEPTH:
+            if reference in seen or len(stack) > LIMITS.squashfs_depth:
                 raise MalformedError(
                     "the squashfs's directories form a loop or are too deep", where=f"{self.view.name}:{path}"
                 )
@@ -235,7 +241,8 @@ class SquashfsImage:
                 raise UnsupportedError("the squashfs's tree is larger than the limit", where=self.view.name)
             stack.append(_children(path.rstrip("/"), entries))
 
-    def _entry(self, path: str, reference: int, inode: Inode) -> SquashfsEntry:
+    def entry_at(self, path: str, reference: int, inode: Inode) -> SquashfsEntry:
+        """What stands at ``reference``, which is where ``inode`` was read, with the block list of a regular file."""
         if inode.kind is not Kind.FILE:
             return SquashfsEntry(path, inode)
         cursor = self.inode_table.cursor(*split_reference(reference))

@@ -11,7 +11,7 @@ import sys
 from array import array
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Iterator, Optional, Sequence, Tuple, Union, overload
+from typing import Iterator, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.lookup import NO_FRAGMENT, SIZE_MASK, STORED_BIT
@@ -45,8 +45,12 @@ _FORMAT_BITS = {
 }
 
 
-@dataclass(frozen=True)
-class Listing:
+_KINDS = (Kind.DIRECTORY, *Kind, *Kind)  # by type, basic and extended; there is no 0
+_FILE = struct.Struct("<IIII")
+_EXTENDED_FILE = struct.Struct("<QQQIIII")
+
+
+class Listing(NamedTuple):
     """Where a directory's entries lie in the directory table, and how many bytes they have."""
 
     block: int
@@ -54,16 +58,14 @@ class Listing:
     size: int
 
 
-@dataclass(frozen=True)
-class Tail:
+class Tail(NamedTuple):
     """The end of a file, ``offset`` bytes into the content of the fragment block ``fragment``."""
 
     fragment: int
     offset: int
 
 
-@dataclass(frozen=True)
-class Inode:
+class Inode(NamedTuple):
     """An inode. ``mode`` is a whole st_mode; ``mtime`` counts seconds since 1970; ``rdev`` as stored on disk.
 
     ``start`` is the byte offset in the image of a file's first data block, ``block_count`` the length of its block
@@ -89,6 +91,21 @@ class Inode:
     block_count: int = 0
     tail: Optional[Tail] = None
     sparse: int = 0
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind is Kind.DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return self.kind is Kind.FILE
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.kind is Kind.SYMLINK
 
 
 @dataclass(frozen=True)
@@ -144,66 +161,46 @@ def read_inode(cursor: Cursor, ids: Sequence[int], block_size: int, inode_count:
     number_type, permissions, uid, gid, mtime, number = HEADER.unpack(cursor.take(HEADER.size))
     if not 1 <= number_type <= 14:
         raise _bad(where, f"its type is {number_type}")
-    kind, extended = Kind((number_type - 1) % 7 + 1), number_type > 7
+    kind, extended = _KINDS[number_type], number_type > 7
     if uid >= len(ids) or gid >= len(ids):
         raise _bad(where, f"it uses id {max(uid, gid)} of {len(ids)}")
     if not 1 <= number <= inode_count:
         raise _bad(where, f"its number is {number} of {inode_count}")
-    common = {
-        "number": number,
-        "kind": kind,
-        "extended": extended,
-        "mode": _FORMAT_BITS[kind] | permissions & 0o7777,
-        "uid": ids[uid],
-        "gid": ids[gid],
-        "mtime": mtime,
-    }
+    mode = _FORMAT_BITS[kind] | permissions & 0o7777
+    common = (number, kind, extended, mode, ids[uid], ids[gid], mtime)
+    if kind is Kind.FILE:
+        sparse, nlink, xattr = 0, 1, NO_XATTR
+        if extended:
+            start, size, sparse, nlink, fragment, offset, xattr = _EXTENDED_FILE.unpack(cursor.take(40))
+        else:
+            start, fragment, offset, size = _FILE.unpack(cursor.take(16))
+        tail = None if fragment == NO_FRAGMENT or size % block_size == 0 else Tail(fragment, offset)
+        if tail and offset + size % block_size > block_size:
+            raise _bad(where, "its tail end reaches behind the end of a fragment")
+        block_count = size // block_size if fragment != NO_FRAGMENT else -(-size // block_size)
+        return Inode(
+            *common, nlink, size, _xattr(xattr), start=start, block_count=block_count, tail=tail, sparse=sparse
+        )
     if kind is Kind.DIRECTORY:
         index_count, xattr = 0, NO_XATTR
         if extended:
             nlink, size, block, parent, index_count, offset, xattr = struct.unpack("<IIIIHHI", cursor.take(24))
         else:
             block, nlink, size, offset, parent = struct.unpack("<IIHHI", cursor.take(16))
-        return Inode(
-            **common,
-            nlink=nlink,
-            size=size,
-            xattr=_xattr(xattr),
-            listing=Listing(block, offset, max(size - 3, 0)),
-            parent=parent,
-            index_count=index_count,
-        )
-    if kind is Kind.FILE:
-        sparse, nlink, xattr = 0, 1, NO_XATTR
-        if extended:
-            start, size, sparse, nlink, fragment, offset, xattr = struct.unpack("<QQQIIII", cursor.take(40))
-        else:
-            start, fragment, offset, size = struct.unpack("<IIII", cursor.take(16))
-        tail = None if fragment == NO_FRAGMENT or size % block_size == 0 else Tail(fragment, offset)
-        if tail and offset + size % block_size > block_size:
-            raise _bad(where, "its tail end reaches behind the end of a fragment")
-        return Inode(
-            **common,
-            nlink=nlink,
-            size=size,
-            xattr=_xattr(xattr),
-            start=start,
-            block_count=size // block_size if fragment != NO_FRAGMENT else -(-size // block_size),
-            tail=tail,
-            sparse=sparse,
-        )
+        listing = Listing(block, offset, max(size - 3, 0))
+        return Inode(*common, nlink, size, _xattr(xattr), listing=listing, parent=parent, index_count=index_count)
     if kind is Kind.SYMLINK:
         nlink, length = struct.unpack("<II", cursor.take(8))
         if not 0 < length <= 64 * KiB:
             raise _bad(where, f"its link target has {length} bytes")
         target = cursor.take(length)
-        return Inode(**common, nlink=nlink, size=length, xattr=_read_xattr(cursor, extended), target=target)
+        return Inode(*common, nlink, length, _read_xattr(cursor, extended), target=target)
     rdev = 0
     if kind in (Kind.BLOCK_DEVICE, Kind.CHARACTER_DEVICE):
         nlink, rdev = struct.unpack("<II", cursor.take(8))
     else:
         (nlink,) = struct.unpack("<I", cursor.take(4))
-    return Inode(**common, nlink=nlink, xattr=_read_xattr(cursor, extended), rdev=rdev)
+    return Inode(*common, nlink, 0, _read_xattr(cursor, extended), rdev)
 
 
 def read_block_list(cursor: Cursor, inode: Inode, block_size: int, data_end: int, where: str) -> BlockList:

@@ -6,19 +6,22 @@ The superblock points at the index: one 64-bit byte offset per metadata block, l
 from __future__ import annotations
 
 import struct
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import List, Tuple
 
 from respin.byteview import ByteView, check_range
 from respin.errors import UnsupportedError
 from respin.formats.squashfs.codec import Codec
-from respin.formats.squashfs.metadata import MetadataBlock, malformed, read_metadata_block
+from respin.formats.squashfs.metadata import MetadataBlock, malformed, read_block, read_metadata_block
 from respin.formats.squashfs.superblock import METADATA_SIZE, Superblock
-from respin.limits import LIMITS
+from respin.limits import LIMITS, MiB
 
 NO_FRAGMENT = 0xFFFF_FFFF
 STORED_BIT = 1 << 24  # in a data block's size: stored as it is
 SIZE_MASK = STORED_BIT - 1
+_RECENT = 4 * MiB  # of decompressed fragment blocks
 
 _FRAGMENT = struct.Struct("<QII")
 
@@ -74,6 +77,8 @@ class Fragments:
         self._superblock = superblock
         self._data_start = data_start
         self._content = b""
+        self._recent: "OrderedDict[int, bytes]" = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._superblock.fragment_count
@@ -89,3 +94,16 @@ class Fragments:
         if offset < self._data_start or offset + stored > self._superblock.inode_table or not stored:
             raise malformed(self._view, start, f"fragment {number} lies outside the data region")
         return FragmentBlock(offset, stored, not size & STORED_BIT)
+
+    def content(self, block: FragmentBlock) -> bytes:
+        """What is in a fragment block. The last few are kept: files that follow each other often share one."""
+        with self._lock:
+            found = self._recent.get(block.offset)
+        if found is None:
+            size = self._superblock.block_size
+            found = read_block(self._view, self._codec, block.offset, block.stored_size, block.is_compressed, size)
+            with self._lock:
+                self._recent[block.offset] = found
+                while len(self._recent) > max(1, _RECENT // size):
+                    self._recent.popitem(last=False)
+        return found

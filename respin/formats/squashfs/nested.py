@@ -12,7 +12,7 @@ from typing import Mapping, Optional, Protocol, Tuple
 from respin.byteview import ByteView, check_range
 from respin.formats.squashfs.codec import Codec
 from respin.formats.squashfs.inode import BlockList
-from respin.formats.squashfs.lookup import FragmentBlock
+from respin.formats.squashfs.lookup import FragmentBlock, Fragments
 from respin.formats.squashfs.metadata import malformed, read_block
 from respin.limits import MiB
 
@@ -60,10 +60,12 @@ class NestedView:
         size: int,
         blocks: BlockList,
         tail: Optional[Tuple[FragmentBlock, int]] = None,
+        fragments: Optional[Fragments] = None,
         cache_size: int = 64 * MiB,
     ) -> None:
         self.blocks = blocks
         self.tail = tail
+        self._fragments = fragments
         self._image = image
         self._codec = codec
         self._block_size = block_size
@@ -151,18 +153,13 @@ class NestedView:
         return content
 
     def _fetch_tail(self, length: int) -> bytes:
-        if self.tail is None:
+        if self.tail is None or self._fragments is None:
             raise malformed(self._image, 0, f"{self._name} has no tail end")
         fragment, offset = self.tail
-        whole = read_fragment(self._image, self._codec, fragment, self._block_size)
+        whole = self._fragments.content(fragment)
         if offset + length > len(whole):
             raise malformed(self._image, fragment.offset, f"the tail end of {self._name} leaves its fragment")
         return whole[offset : offset + length]
-
-
-def read_fragment(image: ByteView, codec: Codec, fragment: FragmentBlock, block_size: int) -> bytes:
-    """The content of a whole fragment block."""
-    return read_block(image, codec, fragment.offset, fragment.stored_size, fragment.is_compressed, block_size)
 
 
 class PatchedView:

@@ -1,0 +1,229 @@
+"""A flat squashfs as a root: a :class:`respin.roottree.RootTree` over :class:`SquashfsImage`.
+
+The kernel finds an inode by the reference in a directory entry, and takes two for the same file when their numbers are
+equal. Both must therefore say the same: one number, one reference, one type. Not for use from several threads at once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from respin.byteview import ByteView
+from respin.errors import MalformedError, UnsupportedError
+from respin.formats.squashfs.directory import DirectoryEntry
+from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
+from respin.formats.squashfs.inode import Inode, Kind
+from respin.formats.squashfs.nested import NestedView
+from respin.limits import LIMITS
+from respin.roottree import Resolved, resolve
+
+_CACHED_DIRECTORIES = 64
+_CACHED_NAMES = 16_384  # larger directories are read again
+_KIND_BITS = 3
+
+
+class SquashfsRoot:
+    """The tree of a flat image. Keeps eight bytes for each inode, and the directories that were read last."""
+
+    def __init__(self, image: SquashfsImage) -> None:
+        self.image = image
+        self._known = array("Q", bytes(8 * (image.superblock.inode_count + 1)))  # reference and kind, by number
+        self._directories: "OrderedDict[int, Mapping[bytes, DirectoryEntry]]" = OrderedDict()
+        self._know(image.root.number, image.superblock.root_inode, Kind.DIRECTORY)
+
+    @classmethod
+    def open(cls, view: ByteView) -> "SquashfsRoot":
+        """As :meth:`SquashfsImage.open`, with the same errors."""
+        return cls(SquashfsImage.open(view))
+
+    @property
+    def view(self) -> ByteView:
+        """The image's bytes."""
+        return self.image.view
+
+    @property
+    def root(self) -> Inode:
+        """The inode of the top directory."""
+        return self.image.root
+
+    def reference(self, number: int) -> int:
+        """Where inode ``number`` lies in the inode table, as directory entries say it."""
+        known = self._known[number] if 0 < number < len(self._known) else 0
+        if not known:
+            raise MalformedError(f"no directory that was read names inode {number}", where=self.view.name)
+        return (known >> _KIND_BITS) - 1
+
+    def inode(self, number: int) -> Inode:
+        """Inode ``number``, which a directory that was scanned must name."""
+        reference = self.reference(number)
+        inode = self.image.inode(reference)
+        if inode.number != number or inode.kind != self._known[number] & (1 << _KIND_BITS) - 1:
+            raise MalformedError(
+                f"a directory entry and its inode differ: {number} in one, {inode.kind.name.lower()} inode"
+                f" {inode.number} in the other",
+                where=self.view.name,
+            )
+        return inode
+
+    def scan(self, inode: Inode) -> Mapping[bytes, DirectoryEntry]:
+        """The entries of a directory by raw name, in stored order."""
+        entries = self._directories.get(inode.number)
+        if entries is None:
+            entries = self._scan(inode)
+            if len(entries) <= _CACHED_NAMES:
+                self._directories[inode.number] = entries
+            if len(self._directories) > _CACHED_DIRECTORIES:
+                self._directories.popitem(last=False)
+        return entries
+
+    def lookup(self, path: str) -> Optional[Inode]:
+        """The inode at an absolute path, or None; no symbolic link is followed, not even on the way."""
+        inode = self.root
+        for part in path.split("/"):
+            if not part:
+                continue
+            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape")) if inode.is_directory else None
+            if entry is None:
+                return None
+            inode = self.inode(entry.number)
+        return inode
+
+    def stat(self, path: str) -> Inode:
+        """As :meth:`lookup`, with UnsupportedError (finding ``no-such-path``) for None."""
+        inode = self.lookup(path)
+        if inode is None:
+            raise UnsupportedError(f"there is no {path} in the image", where=self.view.name, finding="no-such-path")
+        return inode
+
+    def listdir(self, path: str) -> List[str]:
+        """The names in the directory at ``path``, sorted by their bytes."""
+        return [name.decode("utf-8", "surrogateescape") for name in sorted(self.scan(self.stat(path)))]
+
+    def resolve(self, path: str) -> Optional[Resolved[Inode]]:
+        """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
+
+        Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
+        """
+        return resolve(self, path)
+
+    def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, Inode]]:
+        """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.
+
+        ``descend`` says of a directory's path whether to read it; without it every directory is read.
+        Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
+        """
+        guard = _Guard(self.image)
+        stack = [iter([(top, self.stat(top).number)])]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+                continue
+            path, number = found
+            inode = self.inode(number)
+            yield path, inode
+            if inode.is_directory and (descend is None or descend(path)):
+                entries = self._scan(inode)
+                guard.enter(path, number, len(stack), len(entries))
+                stack.append(_children(path.rstrip("/"), entries))
+
+    def directories(self, top: str = "/") -> Iterator[Tuple[str, Mapping[bytes, DirectoryEntry]]]:
+        """Every directory from ``top`` down and its entries, in no promised order; no other inodes are read."""
+        guard = _Guard(self.image)
+        todo = [(top, self.stat(top).number, 1)]
+        while todo:
+            path, number, depth = todo.pop()
+            entries = self._scan(self.inode(number))
+            guard.enter(path, number, depth, len(entries))
+            yield path, entries
+            prefix = path.rstrip("/")
+            todo += [
+                (f"{prefix}/{name.decode('utf-8', 'surrogateescape')}", entry.number, depth + 1)
+                for name, entry in entries.items()
+                if entry.kind is Kind.DIRECTORY
+            ]
+
+    def file(self, inode: Inode, name: Optional[str] = None) -> SquashfsFile:
+        """A regular file with its block list; ``name`` stands for its path."""
+        path = name or f"inode {inode.number}"
+        found = self.image.entry_at(path, self.reference(inode.number), inode)
+        if not isinstance(found, SquashfsFile):
+            raise UnsupportedError(f"inode {inode.number} is not a regular file", where=self.view.name)
+        return found
+
+    def file_view(self, inode: Inode, name: Optional[str] = None) -> NestedView:
+        """Random access to the content of a regular file; ``name`` is for messages."""
+        return self.image.open_entry(self.file(inode, name), cache_size=4 * self.image.block_size, name=name)
+
+    def read(self, inode: Inode, limit: int = LIMITS.small_file) -> bytes:
+        """The content of a regular file of at most ``limit`` bytes; UnsupportedError if it has more."""
+        if inode.size > limit:
+            raise UnsupportedError(
+                f"it has {inode.size} bytes, more than the limit of {limit}",
+                where=f"{self.view.name}, inode {inode.number}",
+            )
+        return self.file_view(inode).read(0, inode.size)
+
+    def readlink(self, inode: Inode) -> str:
+        """The target of a symbolic link."""
+        if not inode.is_symlink:
+            raise UnsupportedError(f"inode {inode.number} is not a symbolic link", where=self.view.name)
+        if b"\0" in inode.target:
+            raise MalformedError(f"the target of inode {inode.number} holds a NUL", where=self.view.name)
+        return inode.target.decode("utf-8", "surrogateescape")
+
+    def xattrs(self, inode: Inode) -> Mapping[str, bytes]:
+        """The extended attributes by full name."""
+        return self.image.xattrs(inode)
+
+    def _scan(self, inode: Inode) -> Dict[bytes, DirectoryEntry]:
+        if not inode.is_directory:
+            where = f"{self.view.name}, inode {inode.number}"
+            raise UnsupportedError("it is not a directory", where=where, finding="no-such-path")
+        entries: Dict[bytes, DirectoryEntry] = {}
+        known, count = self._known, len(self._known)
+        for entry in self.image.scan(inode):
+            number = entry.number
+            if not 0 < number < count or known[number] != (entry.reference + 1) << _KIND_BITS | entry.kind:
+                self._know(number, entry.reference, entry.kind)
+            entries[entry.name] = entry
+        return entries
+
+    def _know(self, number: int, reference: int, kind: Kind) -> None:
+        new = (reference + 1) << _KIND_BITS | kind
+        if not 0 < number < len(self._known) or self._known[number] not in (0, new):
+            raise MalformedError(
+                f"a directory entry names inode {number} of {len(self._known) - 1}"
+                " at another place or of another type than an earlier one",
+                where=self.view.name,
+                remedy="the image is damaged; fetch it again and compare its checksum",
+            )
+        self._known[number] = new
+
+
+class _Guard:
+    """Bounds what one walk may meet."""
+
+    def __init__(self, image: SquashfsImage) -> None:
+        # Names can outnumber inodes (hard links), but not without bound.
+        self._names_left = min(8 * image.superblock.inode_count + 65536, LIMITS.squashfs_inodes)
+        self._seen = bytearray(image.superblock.inode_count + 1)
+        self._where = image.view.name
+
+    def enter(self, path: str, number: int, depth: int, names: int) -> None:
+        """Call for directory ``number`` with ``names`` names in it; ``depth`` is 1 for the top."""
+        if self._seen[number] or depth > LIMITS.squashfs_depth:
+            raise MalformedError(
+                "the squashfs's directories form a loop or are too deep", where=f"{self._where}:{path}"
+            )
+        self._seen[number] = 1
+        self._names_left -= names
+        if self._names_left < 0:
+            raise UnsupportedError("the tree has more names than the limit", where=self._where)
+
+
+def _children(prefix: str, entries: Mapping[bytes, DirectoryEntry]) -> Iterator[Tuple[str, int]]:
+    for name in sorted(entries):
+        yield f"{prefix}/{name.decode('utf-8', 'surrogateescape')}", entries[name].number
