@@ -149,13 +149,15 @@ class SquashfsImage:
 
     def xattrs(self, inode: Inode) -> Mapping[str, bytes]:
         """The extended attributes of an inode, by full name."""
-        if inode.xattr is None:
-            return {}
+        return {} if inode.xattr is None else self.xattr_list(inode.xattr)
+
+    def xattr_list(self, number: int) -> Mapping[str, bytes]:
+        """A list of extended attributes by the number that inodes have for it."""
         if self._xattrs is None:
             if self.superblock.xattr_table is None:
                 raise MalformedError("an inode has extended attributes, the image has no table", where=self.view.name)
             self._xattrs = Xattrs(self.view, self.codec, self.superblock.xattr_table)
-        return self._xattrs[inode.xattr]
+        return self._xattrs[number]
 
     def open_file(self, path: str, *, cache_size: int = 64 * MiB) -> NestedView:
         """Random access to the regular file at ``path``; keeps at most ``cache_size`` bytes of blocks in memory."""

@@ -63,7 +63,7 @@ def splice_file(image: SquashfsImage, path: str, changed: Mapping[int, bytes]) -
     ``changed`` may be read from two threads at once, each block once. Blocks that equal the old ones are reused.
     Raises UnsupportedError for images that are not plain nested images, MalformedError for damaged ones.
     """
-    _refuse_data_behind(image)
+    refuse_data_behind(image)
     file = image.file(path)
     changes = encode_changes(image, file, image.open_file(path), changed)
     table = read_inode_table(image)
@@ -104,7 +104,8 @@ def splice_file(image: SquashfsImage, path: str, changed: Mapping[int, bytes]) -
     )
 
 
-def _refuse_data_behind(image: SquashfsImage) -> None:
+def refuse_data_behind(image: SquashfsImage) -> None:
+    """UnsupportedError when anything but zeros lies behind the image: it would be lost."""
     used = image.superblock.bytes_used
     if any(piece.count(0) != len(piece) for piece in chunks(image.view, used)):
         raise UnsupportedError(
