@@ -56,13 +56,17 @@ def test_a_signed_iso_is_reproduced_without_its_key(forge: Forge, respun: Respun
 
 
 def test_the_iso_alone_brings_its_base_along(forge: Forge, respun: Respun, tmp_path: Path) -> None:
-    """And the time that it was built for counts, whatever the environment says."""
+    """From a stick, too; and the time that it was built for counts, whatever the environment says."""
+    scratch, stick = tmp_path / "scratch", tmp_path / "stick.img"
+    scratch.mkdir()
+    shutil.copy(respun.iso, stick)
+    os.truncate(stick, respun.iso.stat().st_size + (3 << 20))
     done = reproduce(
-        forge, respun.iso, respun.plugin, base=None, base_checksum=None, tmpdir=tmp_path, env={"SOURCE_DATE_EPOCH": "1"}
+        forge, stick, respun.plugin, base=None, base_checksum=None, tmpdir=scratch, env={"SOURCE_DATE_EPOCH": "1"}
     )
     assert done.code == 0, done.err
-    assert done.json["reproduced"] is True
-    assert list(tmp_path.iterdir()) == []
+    assert (done.json["reproduced"], done.json["size"]) == (True, respun.iso.stat().st_size)
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
