@@ -102,7 +102,7 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
             refuse_inputs((request.keep,), (request.iso,))
             refuse_existing(request.keep, force=request.force)
         require_architecture(claims)
-        trust = TrustStore.load(request.trust)
+        trust = TrustStore.load(request.trust, request.tmpdir)
         claim = base_claim(request, iso, claims, trust, workspace.path)
         plugins = plugins_in_order(request, claims, workspace.path, progress)
         built = build(

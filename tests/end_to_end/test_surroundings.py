@@ -167,6 +167,8 @@ def test_files_that_an_ordinary_user_may_not_read_or_write(respun: Respun) -> No
         outer = unprivileged(command, uid=64321, directory=place / f"namespace{next(numbers)}")
         env = {**ENVIRONMENT, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(outer, env=env, cwd="/", capture_output=True, text=True, timeout=120, check=False)
+        if "ModuleNotFoundError" in done.stderr:
+            pytest.skip("this Python's libraries are closed to other users")
         assert "Traceback" not in done.stderr, done.stderr
         assert list(tmp.iterdir()) == []
         return Done(done.returncode, done.stdout, done.stderr)
@@ -178,12 +180,14 @@ def test_files_that_an_ordinary_user_may_not_read_or_write(respun: Respun) -> No
         closed.mkdir(mode=0o755)
         iso = Path(shutil.copy(respun.iso, place / "x.iso"))
         iso.chmod(0)
-        done = run_as_user("inspect", iso)
-        assert (done.code, done.json["error"]["where"]) == (2, str(iso)), done.err
+        done = run_as_user("restore", iso, "-o", tmp / "stock.iso")
+        assert done.code == 2, done.err
+        assert done.json["error"]["where"] == str(iso)
         assert "Permission denied" in done.err
         iso.chmod(0o644)
         done = run_as_user("restore", iso, "-o", closed / "stock.iso")
-        assert (done.code, done.json["error"]["finding"]) == (6, "cannot-write"), done.err
+        assert done.code == 6, done.err
+        assert done.json["error"]["finding"] == "cannot-write"
         assert str(closed / "stock.iso") in done.err
         assert list(closed.iterdir()) == []
     finally:
