@@ -56,6 +56,8 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
             signal.signal(number, _interrupt)
     make_descriptors()
     session = Session()
+    # Also what is wrong with the command line itself is told as was asked for
+    session.json_output = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         _register()
         # Outside standalone mode click returns the status that a command gave to Context.exit

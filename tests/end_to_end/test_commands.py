@@ -65,6 +65,8 @@ def test_usage_errors_end_with_2_and_a_sentence(arguments: "list[str]") -> None:
     done = respin(*arguments)
     assert done.code == 2, done.err
     assert done.err.startswith("error: ")
+    told = respin(*arguments, "--json")
+    assert (told.code, told.json["schema"], told.json["error"]["exit_code"]) == (2, "respin.error/1", 2), told.err
 
 
 def test_version_and_colour() -> None:
