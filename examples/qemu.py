@@ -1,4 +1,7 @@
-"""Boot a Node in QEMU and watch its serial console. Standard library only, as examples/boot runs without the venv."""
+"""Boot a Node in QEMU, watch its serial console and type on it.
+
+Standard library only, as examples/boot and examples/boot-matrix run without the venv.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,19 @@ OVMF = (
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
+KVM = ("-accel", "kvm", "-cpu", "host")
+# A fifth level of page tables only costs.
+EMULATION = ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
 # What isolinux's menu and GRUB's say while they count down.
 COUNTDOWN = re.compile(rb"Automatic boot in|will be executed automatically in")
 DISASTER = re.compile(rb"Kernel panic|[Ee]mergency mode|Entering emergency|No bootable device|boot: Could not find")
+# The entries of the example Node's boot menu; those that write to a disk are in isolinux's only.
+ENTRIES = ("start", "install", "upgrade", "media", "rescue")
 INITRD = "/isolinux/initrd0.img"
+# A shell's prompt at the end of all that was printed, and the status of a command that was typed there.
+PROMPT = re.compile(rb"[#$] \Z")
+STATUS = re.compile(rb"status=([0-9]+)\r")
+TAB, LINE_DOWN, LINE_END, START = b"\t", b"\x0e", b"\x05", b"\x18"  # the last three: GRUB's editor, as in Emacs
 
 
 class BootError(Exception):
@@ -30,15 +42,15 @@ class BootError(Exception):
 
 @dataclass(frozen=True)
 class Boot:
-    """How to boot ``image``: an ISO, or a disk when ``as_disk``.
+    """How to boot ``image``, which is in the machine as ``medium``: "cd", "disk" (virtio) or "usb" (a stick).
 
-    ``disk`` is a further disk (/dev/vda when booting from CD), ``append`` goes to the kernel, which QEMU then loads
-    itself. KVM is used only when asked for: software emulation works everywhere.
+    ``disk`` is a further disk (/dev/vda when booting from CD or USB), ``append`` goes to the kernel, which QEMU then
+    loads itself. Without ``kvm``, software emulation, which works everywhere.
     """
 
     image: Path
     uefi: bool = False
-    as_disk: bool = False
+    medium: str = "cd"
     disk: Optional[Path] = None
     append: Optional[str] = None
     memory: int = 1024
@@ -46,20 +58,23 @@ class Boot:
 
     def command(self) -> List[str]:
         """The command line of QEMU, serial console on its standard input and output."""
-        accelerator = ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-accel", "tcg,thread=multi", "-cpu", "max"]
-        command = ["qemu-system-x86_64", "-machine", "pc", *accelerator, "-smp", "2", "-m", str(self.memory)]
+        command = ["qemu-system-x86_64", "-machine", "pc", *(KVM if self.kvm else EMULATION)]
+        command += ["-smp", "2", "-m", str(self.memory)]
         command += ["-display", "none", "-no-reboot", "-nic", "none"]
         command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console", "-monitor", "none"]
         if self.uefi:
             code, variables = firmware()
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             command += ["-drive", f"if=pflash,format=raw,snapshot=on,file={variables}"]
-        if self.as_disk:
-            # An ISO is never written to; an installed disk keeps what its Node persists.
-            snapshot = "on" if self.image.suffix == ".iso" else "off"
-            command += ["-drive", f"if=virtio,format=raw,snapshot={snapshot},file={self.image}"]
-        else:
+        # An ISO is never written to; an installed disk keeps what its Node persists.
+        drive = f"format=raw,snapshot={'on' if self.image.suffix == '.iso' else 'off'},file={self.image}"
+        if self.medium == "cd":
             command += ["-drive", f"if=ide,media=cdrom,readonly=on,format=raw,file={self.image}", "-boot", "d"]
+        elif self.medium == "usb":
+            command += ["-device", "qemu-xhci", "-drive", f"if=none,id=stick,{drive}"]
+            command += ["-device", "usb-storage,drive=stick,removable=on,bootindex=0"]
+        else:
+            command += ["-drive", f"if=virtio,{drive}"]
         if self.disk:
             command += ["-drive", f"if=virtio,format=raw,file={self.disk}"]
         return command
@@ -81,6 +96,24 @@ def firmware() -> Tuple[str, str]:
         if all(os.path.exists(path) for path in pair):
             return pair
     raise BootError("no UEFI firmware for QEMU here: install the package ovmf")
+
+
+def kvm_works(timeout: float = 10) -> bool:
+    """Whether /dev/kvm opens and runs a firmware: there are machines where it opens and runs no real mode."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    # Without anything to boot from, the firmware restarts the machine, which ends it.
+    command = ["qemu-system-x86_64", "-machine", "pc", *KVM, "-display", "none", "-nic", "none", "-monitor", "none"]
+    command += ["-no-reboot", "-boot", "strict=on,reboot-timeout=1"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def iso_file(iso: Path, path: str) -> bytes:
@@ -164,8 +197,38 @@ class Machine:
         except BrokenPipeError:
             pass
 
+    def log_in(self, timeout: float) -> None:
+        """Log in as root, who has no password, on a Node that has come up."""
+        self.write(b"root\n")
+        self.wait(PROMPT, timeout)
+
+    def run(self, command: str, timeout: float) -> str:
+        """Type a shell command at the prompt and return what it printed; BootError when its status is not 0."""
+        start = len(self._console)
+        # The status is printed alone on its line; what is typed does not match it.
+        self.write(f"{command}; echo status=$?\n".encode())
+        status = self.wait(STATUS, timeout).group(1)
+        printed = self._console[start : self._position].decode("utf-8", "replace")
+        if status != b"0":
+            raise self._failure(f"{command!r} ended with {status.decode()}")
+        self.wait(PROMPT, timeout)
+        return printed.partition("status=$?")[2].rpartition("status=")[0].strip()
+
+    def type_parameter(self, parameter: str, *, uefi: bool, timeout: float = 120) -> None:
+        """Add a kernel parameter to the menu's default entry: Tab in isolinux's menu, ``e`` in GRUB's; start it."""
+        self.wait(COUNTDOWN, timeout)
+        typed = f" {parameter}".encode()
+        if uefi:
+            self.write(b"e")
+            self.wait(re.compile(rb"initrd"), timeout)
+            self.write(LINE_DOWN + LINE_END + typed + START)
+        else:
+            self.write(TAB)
+            self.wait(re.compile(rb"initrd="), timeout)
+            self.write(typed + b"\r")
+
     def choose(self, entry: str, timeout: float = 120) -> None:
-        """Choose the boot menu's entry that starts with the letter of ``entry`` (start, install, rescue)."""
+        """Choose the boot menu's entry that starts with the letter of ``entry``: see ENTRIES."""
         self.wait(COUNTDOWN, timeout)
         self.write(entry[0].encode())
         # isolinux's hot key moves the bar and waits; GRUB's starts the entry, and nobody sees the line end.

@@ -15,7 +15,7 @@
 #                 isolinux syslinux-common syslinux-utils    syslinux syslinux-nonlinux
 #                 grub-efi-amd64-bin grub-common             grub2-efi-x64-modules grub2-tools
 #                 mtools dosfstools                          mtools dosfstools
-# example driver  linux-headers-cloud-amd64 gcc-12 make      (needs Debian's kernel headers)
+# example driver  linux-headers-amd64 gcc-12 make            (needs Debian's kernel headers)
 #                 libelf1 libc6-dev                          elfutils-libelf glibc-devel
 # boot, tests     qemu-system-x86 ovmf                       qemu-kvm-core edk2-ovmf
 # tests           xorriso libarchive-tools gdisk cpio jq     xorriso bsdtar gdisk cpio jq
@@ -39,9 +39,9 @@ die() {
     exit 1
 }
 
-# The kernel of the example Node: what Debian's meta package for cloud kernels names today.
+# The kernel of the example Node: what Debian's meta package for kernels names today.
 node_kernel_release() {
-    LC_ALL=C apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+    LC_ALL=C apt-cache depends linux-image-amd64 2>/dev/null |
         sed -n 's/^ *Depends: linux-image-\([0-9].*\)$/\1/p' | head -n 1
 }
 
@@ -137,7 +137,7 @@ setup() {
                     update_package_lists
                     release=$(node_kernel_release)
                 fi
-                [ -n "$release" ] || die "apt knows no package linux-image-cloud-amd64: run 'apt-get update' as root"
+                [ -n "$release" ] || die "apt knows no package linux-image-amd64: run 'apt-get update' as root"
                 install_packages "linux-headers-$release"
                 ;;
         esac

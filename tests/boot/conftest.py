@@ -1,4 +1,4 @@
-"""Every boot test is marked, and may take longer than others."""
+"""Every boot test is marked, and may take longer than others: some rows start four machines."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.boot)
-            item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.timeout(3600))

@@ -69,6 +69,29 @@ def test_the_media_check_passes(example_node: ExampleNode) -> None:
     assert subprocess.run(["checkisomd5", str(example_node.iso)], capture_output=True, check=False).returncode == 0
 
 
+def test_the_initrd_reaches_every_medium(example_node: ExampleNode) -> None:
+    initrd = subprocess.run(
+        ["isoinfo", "-R", "-i", example_node.iso, "-x", "/isolinux/initrd0.img"], stdout=subprocess.PIPE, check=True
+    ).stdout
+    listed = subprocess.run(
+        "gzip -dc | cpio -t --quiet", shell=True, input=initrd, stdout=subprocess.PIPE, check=True
+    ).stdout.decode()
+    for driver in ("ahci", "ata_piix", "ehci-pci", "sd_mod", "sr_mod", "uas", "usb-storage", "virtio_blk", "xhci-pci"):
+        assert f"/{driver}.ko\n" in listed, driver
+    assert "usr/bin/checkisomd5\n" in listed
+
+
+def test_no_module_misses_another(root_image: Path, tmp_path: Path) -> None:
+    output_of("debugfs", "-R", f"rdump /usr/lib/modules {tmp_path}", root_image)
+    (release,) = (tmp_path / "modules").iterdir()
+    there = {path.stem.replace("-", "_") for path in release.rglob("*.ko")}
+    there |= {Path(line).stem.replace("-", "_") for line in (release / "modules.builtin").read_text().split()}
+    modules = sorted(release.rglob("*.ko"))
+    assert len(modules) > 100
+    needed = output_of("modinfo", "--field", "depends", *modules).replace(",", " ").replace("-", "_").split()
+    assert set(needed) <= there
+
+
 def test_the_vendor_signed_the_checksum(example_node: ExampleNode, tmp_path: Path) -> None:
     base = example_node.keys["base"]
     ring = tmp_path / "ring.gpg"

@@ -12,7 +12,7 @@ import pytest
 from tests.support.quickstart import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
-RELEASE = "6.1.0-1-cloud-amd64"
+RELEASE = "6.1.0-1-amd64"
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""Every row of the boot matrix is a test; those that are not quick are slow."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from tests.support.qemu import LOGS, ROWS, Row, World, kvm
+from tests.support.quickstart import Quickstart
+
+
+def marked(rows: List[Row]) -> Iterator[object]:
+    for row in rows:
+        yield pytest.param(row, id=row.name, marks=() if row.quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("row", marked(ROWS))
+def test_the_row_holds(row: Row, quickstart: Quickstart, tmp_path: Path) -> None:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / ".lock").open("w") as lock:  # one machine at a time, whoever else runs tests
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        row.run(World(quickstart.iso, quickstart.respun, tmp_path, LOGS, kvm()))
