@@ -1,8 +1,9 @@
-"""The one place that looks at the environment for a date. Nothing else in respin reads a clock for what it builds."""
+"""Dates: what the environment says of one, and what people write. Nothing reads a clock for what respin builds."""
 
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from typing import Mapping, Optional
 
 from respin.errors import UsageError
@@ -22,3 +23,18 @@ def source_date_epoch(environment: Optional[Mapping[str, str]] = None) -> Option
             f"SOURCE_DATE_EPOCH is {text!r}", remedy="set it to whole seconds since 1970, or unset it", finding="usage"
         )
     return int(text)
+
+
+def parse_time(text: str) -> int:
+    """Seconds since 1970 of a day or time in UTC (``2026-07-01``, ``2026-07-01T12:00:00Z``); UsageError for others."""
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        try:
+            return int(datetime.strptime(text, form).replace(tzinfo=timezone.utc).timestamp())
+        except ValueError:
+            continue
+    raise UsageError(f"{text!r} is no time", remedy="write 2026-07-01, or 2026-07-01T12:00:00Z (UTC)")
+
+
+def show_time(seconds: int) -> str:
+    """The time in UTC as :func:`parse_time` reads it."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

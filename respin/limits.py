@@ -46,6 +46,7 @@ class Limits:
     rpm_header: int = 256 * MiB
     rpm_header_entries: int = 0xFFFF
     rpm_files: int = 500_000
+    rpm_database: int = 1 * GiB
     # what a provenance statement or a signature slot may be
     statement: int = 16 * MiB
     # the first line of a restore map; the packed originals behind it are read in a stream

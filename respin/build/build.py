@@ -38,6 +38,7 @@ from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob, MetadataFile, PackageFile, install
 from respin.trust import TrustStore
 from respin.verify.report import Report
+from respin.verify.root import require_recent
 from respin.workspace import Output, Workspace, refuse_existing
 
 
@@ -79,6 +80,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         start = start_from(request, trust, workspace, stack, progress)
         base = start.base
         node = open_node(base.view(), built_in())
+        require_recent(node, trust)
         bundles: List[VerifiedBundle] = []
         for path in request.plugins:
             with progress.step(f"verifying {path.name}"):

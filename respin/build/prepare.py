@@ -13,7 +13,7 @@ from respin import sbom
 from respin.bundle import VerifiedBundle
 from respin.byteview import FileView
 from respin.clock import source_date_epoch
-from respin.errors import PolicyError, UnsupportedError, UsageError
+from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
 from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
@@ -25,7 +25,7 @@ from respin.provenance.carrier import find_iso
 from respin.provenance.layout import STATEMENT
 from respin.restore import restore_to
 from respin.trust import TrustStore
-from respin.verify.statement import is_respun, read_statement
+from respin.verify.statement import is_respun, read_statement, verify_signatures, verify_subject
 from respin.workspace import Workspace, refuse_existing, refuse_inputs
 
 ARCHITECTURES: Mapping[str, Tuple[str, ...]] = {"x86_64": ("x86_64", "noarch"), "aarch64": ("aarch64", "noarch")}
@@ -93,8 +93,7 @@ def start_from(
     had: Tuple[str, ...] = ()
     iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)
     if is_respun(iso):
-        raw, _ = read_statement(iso)
-        claims = statement.parse(raw, where=f"{request.base}:/{STATEMENT}")
+        claims = _signed_claims(iso, trust, workspace.path, progress)
         name, had = claims.base_name, tuple(_plugin_name(str(plugin["name"])) for plugin in claims.plugins)
         # An anonymous file: it goes away with the process, whatever ends it.
         restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
@@ -107,6 +106,28 @@ def start_from(
     else:
         claim = claim_pinned(request.base_sha256 or "", name)
     return Start(verify_base(fd, request.base, claim, progress), had)
+
+
+def _signed_claims(iso: IsoImage, trust: TrustStore, tmpdir: Path, progress: Progress) -> statement.Claims:
+    """What a respun base says of itself, by a trusted signature over it and about these very bytes.
+
+    The vendor's ISO in it is verified by itself, but which plugins it holds only the statement says: one that nobody
+    vouches for, or that speaks of another ISO, could let one be dropped without a word.
+    """
+    raw, envelope = read_statement(iso)
+    try:
+        verify_signatures(iso, envelope, trust, tmpdir)
+        claims = statement.parse(raw, where=f"{iso.name}:/{STATEMENT}")
+        verify_subject(iso, claims, progress)
+    except VerificationError as error:
+        raise VerificationError(
+            f"nobody trusted says which plugins the base holds: {error.what}",
+            where=error.where,
+            remedy="`respin restore` brings back the vendor's ISO; build on that with every plugin that you want",
+            finding=error.finding,
+            also=error.also,
+        ) from error
+    return claims
 
 
 def _refuse_outputs(request: BuildRequest) -> None:

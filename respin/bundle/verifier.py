@@ -20,7 +20,7 @@ from respin.bundle.schema import parse_manifest, subject_name
 from respin.bundle.signer import canonical_signature
 from respin.errors import MalformedError, VerificationError
 from respin.progress import SILENT, Progress
-from respin.trust import Role, TrustedSignature, TrustStore, VerifiedRpm
+from respin.trust import PLUGIN, Role, TrustedSignature, TrustStore, VerifiedRpm
 
 _BY_VERIFY = object()
 
@@ -63,6 +63,7 @@ def verify(path: Path, trust: TrustStore, tmpdir: Path, progress: Progress = SIL
         manifest_bytes = manifest_member(bundle).read()
         signature_bytes, signer = _verify_manifest(bundle, manifest_bytes, trust, tmpdir)
         manifest = parse_manifest(manifest_bytes, where=place(path, packing.MANIFEST))
+        trust.require_recent(PLUGIN, manifest.name, manifest.version, manifest.release, where=str(path))
         files = check_files(manifest, bundle)
         rpms: List[VerifiedRpm] = []
         try:

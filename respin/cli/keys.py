@@ -13,6 +13,7 @@ from rich.text import Text
 
 from respin.byteview import FileView
 from respin.cli.common import Group, Session, json_option, trust_option
+from respin.clock import show_time
 from respin.formats.openpgp import Keyring, Verdict, fingerprints
 from respin.node.base import open_input
 from respin.safepath import show
@@ -98,20 +99,30 @@ def add(
 @json_option
 @click.pass_obj
 def list_command(session: Session, trust: Path, json_output: bool) -> None:
-    """The keys of a trust store: role, tier, scope, fingerprint, owner.
+    """The keys of a trust store: role, tier, scope, fingerprint, owner; minimum versions, and when the store expires.
 
     \b
     Example:
       respin keys list --trust trust
     """
     store = TrustStore.load(trust, session.tmpdir)
+    policy = store.policy
+    ends = None if policy.expires is None else show_time(policy.expires)[:10]
     document = {
         "schema": "respin.keys/1",
         "trust": str(store.path),
         "digest": {"sha256": store.digest},
+        "expires": ends,
+        "minimum": [
+            {"kind": one.kind, "name": one.name, "version": one.version, "release": one.release}
+            for one in policy.minimums
+        ],
         "keys": [_plain(key) for key in store.keys],
     }
     described = [_describe(key) for key in store.keys] or ["the trust store has no keys"]
+    described += [f"minimum {one.kind} {one.name}: {one}" for one in policy.minimums]
+    if policy.expires is not None:
+        described.append(f"the trust store {'EXPIRED' if policy.expires <= time.time() else 'expires'} {ends}")
     session.console.result(document, "\n".join([*described, f"digest: sha256:{store.digest}"]))
 
 

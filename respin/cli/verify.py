@@ -8,8 +8,11 @@ from typing import Callable, Dict, Optional, Union
 import click
 
 from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.cli.host import verify_host
+from respin.clock import parse_time
 from respin.errors import PolicyError, RespinError, UnsupportedError, UsageError, VerificationError
 from respin.formats.openpgp import Signer
+from respin.host.check import HostRequest
 from respin.report import html, markdown
 from respin.report.page import Page, page_of, page_of_failure
 from respin.report.verify import render
@@ -21,7 +24,7 @@ from respin.workspace import refuse_existing, write_file
 
 
 @click.command("verify", cls=Command)
-@click.argument("iso", type=click.Path(path_type=Path), metavar="OUT.iso")
+@click.argument("iso", type=click.Path(path_type=Path), metavar="OUT.iso", required=False)
 @trust_option
 @click.option("--base", type=click.Path(path_type=Path), metavar="NODE.iso", help="The vendor's ISO, to compare with.")
 @click.option(
@@ -36,12 +39,28 @@ from respin.workspace import refuse_existing, write_file
 )
 @click.option("--sign-key", metavar="FPR", help="Fingerprint of the key to sign the summary with.")
 @click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home with the secret key.")
+@click.option("--at", metavar="TIME", help="Judge expiry at this time: 2026-07-01 or 2026-07-01T12:00:00Z.")
+@click.option(
+    "--host",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=Path("/"),
+    metavar="[ROOT]",
+    help="Check an installed Node by the facts in its root (default: /) instead of an ISO.",
+)
+@click.option(
+    "--iso",
+    "host_iso",
+    type=click.Path(path_type=Path),
+    metavar="OUT.iso",
+    help="With --host: verify this ISO and compare the Node's files with its.",
+)
 @force_option
 @json_option
-@click.pass_obj
+@click.pass_context
 def verify(
-    session: Session,
-    iso: Path,
+    context: click.Context,
+    iso: Optional[Path],
     trust: Path,
     base: Optional[Path],
     base_checksum: Optional[Path],
@@ -49,6 +68,9 @@ def verify(
     vsa: Optional[Path],
     sign_key: Optional[str],
     gnupg_home: Optional[Path],
+    at: Optional[str],
+    host: Optional[Path],
+    host_iso: Optional[Path],
     force: bool,
     json_output: bool,
 ) -> None:
@@ -57,6 +79,9 @@ def verify(
     Every byte outside the declared changes is compared with the vendor's ISO: the one given with --base, or the one
     that the restore map in the ISO brings back. Every change is judged by the signatures of the plugins. Without a
     restore map and without --base the verdict says that the stock check was not done.
+
+    With --host an installed Node is checked: each plugin's packages and files by the facts in its root. They are
+    unsigned, so that shows what drifted and names the ISO to verify; with --iso, the files are compared with its.
 
     OUT.iso may be a stick or disk that the ISO was written to (/dev/sdX), or an image of one.
 
@@ -67,7 +92,19 @@ def verify(
       respin verify out.iso --trust trust
       respin verify /dev/sdX --trust trust
       respin verify out.iso --trust trust --report out.html --vsa out.vsa.json
+      respin verify --host
+      respin verify --host /mnt/root --iso out.iso --trust trust
     """
+    session: Session = context.obj
+    time = None if at is None else parse_time(at)
+    if host is not None:
+        if iso is not None or any((base, base_checksum, page, vsa, sign_key, gnupg_home)):
+            raise UsageError(
+                "--host checks an installed Node, not an ISO", remedy="give it with --iso and --trust alone"
+            )
+        context.exit(verify_host(session, HostRequest(host, host_iso, trust, session.tmpdir, time)))
+    if iso is None or host_iso is not None:
+        raise UsageError("say what to verify", remedy="name an ISO, or an installed Node's root with --host [ROOT]")
     if base_checksum is not None and base is None:
         raise UsageError("--base-checksum speaks of the vendor's ISO", remedy="give it with --base NODE.iso")
     renderer = _renderer(page)
@@ -79,7 +116,8 @@ def verify(
     result: Union[Report, RespinError]
     try:
         result = run_verify(
-            VerifyRequest(iso, trust, base, base_checksum, session.tmpdir, plain=vsa is not None), progress=console
+            VerifyRequest(iso, trust, base, base_checksum, session.tmpdir, plain=vsa is not None, at=time),
+            progress=console,
         )
     except (VerificationError, PolicyError, UnsupportedError) as error:
         result = error

@@ -32,6 +32,12 @@ SMALLEST_ROOT = 8 << 20
 CACHE = 24 << 20
 
 
+def product_of(version: Mapping[str, str]) -> str:
+    """Product, version and release as a version file gives them, or an empty string."""
+    parts = (version.get(key, "") for key in ("PRODUCT", "VERSION", "RELEASE"))
+    return " ".join(part for part in parts if part)
+
+
 @dataclass(frozen=True)
 class Identity:
     """What can be said of any ISO without opening its root image."""
@@ -44,8 +50,7 @@ class Identity:
     @property
     def product(self) -> str:
         """Product, version and release as the Node's version file gives them, or an empty string."""
-        parts = (self.version.get(key, "") for key in ("PRODUCT", "VERSION", "RELEASE"))
-        return " ".join(part for part in parts if part)
+        return product_of(self.version)
 
 
 @dataclass(frozen=True)

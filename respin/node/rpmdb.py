@@ -81,9 +81,12 @@ def locate(root: ExtImage) -> RpmDatabase:
     return database
 
 
-def read_headers(data: bytes, scratch: Path, where: str) -> Mapping[int, bytes]:
-    """Every package header of a sqlite database, by its number; ``scratch`` is a private directory."""
-    with _opened(data, scratch, where) as connection:
+def read_headers(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Mapping[int, bytes]:
+    """Every package header of a sqlite database, by its number; ``scratch`` is a private directory.
+
+    ``log`` is the write-ahead log beside a database in use (``-wal``).
+    """
+    with _opened(data, scratch, where, log) as connection:
         kind = connection.execute("SELECT type FROM sqlite_master WHERE name='Packages'").fetchone()
         if kind is None or kind[0] != "table":
             raise MalformedError("the RPM database has no table Packages", where=where, finding="rpmdb")
@@ -120,11 +123,13 @@ def read(data: bytes, scratch: Path, where: str) -> Content:
 
 
 @contextmanager
-def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connection]:
-    path = scratch / "rpmdb.sqlite"
+def _opened(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Iterator[sqlite3.Connection]:
+    path, beside = scratch / "rpmdb.sqlite", scratch / "rpmdb.sqlite-wal"
     path.write_bytes(data)
+    if log:
+        beside.write_bytes(log)
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        connection = sqlite3.connect(f"file:{path}?mode=ro{'' if log else '&immutable=1'}", uri=True)
         try:
             connection.execute("PRAGMA trusted_schema=OFF")
             yield connection
@@ -133,10 +138,16 @@ def _opened(data: bytes, scratch: Path, where: str) -> Iterator[sqlite3.Connecti
     except (sqlite3.Error, OverflowError) as error:
         raise MalformedError(f"the RPM database cannot be read: {error}", where=where, finding="rpmdb") from error
     finally:
-        path.unlink()
+        for left in (path, beside, scratch / "rpmdb.sqlite-shm"):
+            left.unlink(missing_ok=True)
 
 
 def packages(blobs: Iterable[bytes], where: str) -> Tuple[RpmHeader, ...]:
     """The packages that the records describe. A key that was imported into the database (``gpg-pubkey``) is none."""
     parsed = (Header.parse(BytesView(rpmrecord.split(blob, where)[0], where), 0, signature=False) for blob in blobs)
-    return tuple(rpm_header(header, where=where) for header in parsed if header.string(tags.NAME) != _KEY)
+    return tuple(rpm_header(header, where=where) for header in parsed if not is_key(header))
+
+
+def is_key(header: Header) -> bool:
+    """Whether a record is a key that was imported into the database, and no package."""
+    return header.string(tags.NAME) == _KEY

@@ -27,7 +27,7 @@ from respin.errors import MalformedError, VerificationError
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
 from respin.safepath import relative
-from respin.trust import Role, TrustedSignature, TrustStore
+from respin.trust import PLUGIN, Role, TrustedSignature, TrustStore
 from respin.trust.rpmheaders import header_signatures, verify_header
 
 CHECKSUM = "CHECKSUM"
@@ -109,6 +109,7 @@ def verify_bundles(
         manifest = parse_manifest(manifest_bytes, where=place)
         if manifest.file_name != file_name:
             raise VerificationError(f"it is the manifest of {manifest.file_name}", where=place, finding="evidence")
+        trust.require_recent(PLUGIN, manifest.name, manifest.version, manifest.release, where=place)
         left -= {f"{number}/{MANIFEST}", f"{number}/{SIGNATURE}"}
         packages = []
         for index, rpm in enumerate(manifest.rpms, 1):

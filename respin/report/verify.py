@@ -47,6 +47,10 @@ def render(report: Report) -> Text:
     for signature in report.signatures:
         names = [show(str(name)) for name in signature.get("user_ids", ())][:1]
         parts.append(f"  {signature['verdict']:<12} {' '.join([*names, show(str(signature['key']))])}\n")
+    if report.trust is not None:
+        ends, time = report.trust["expires"], report.trust["judged_at"]
+        parts.append(f"\nTrust store sha256 {report.trust['sha256']}" + (f", expires {ends}" if ends else ""))
+        parts.append(f", judged as of {time}\n" if time else "\n")
     return Text.assemble(*parts, end="")
 
 

@@ -2,6 +2,7 @@
 
 - ``model``: roles, tiers, trusted keys and trusted signatures
 - ``policyfile``: ``policy.toml``
+- ``minimum``: the oldest versions that are accepted
 - ``store``: the store in a directory, and verification against it
 - ``edit``: adding a key to a store
 - ``verdicts``: each verdict word with its meaning and its remedy
@@ -13,7 +14,18 @@
 from __future__ import annotations
 
 from respin.trust.edit import add_key
+from respin.trust.minimum import NODE, PLUGIN
 from respin.trust.model import TIERS, Role, TrustedKey, TrustedSignature
 from respin.trust.store import TrustStore, VerifiedRpm
 
-__all__ = ["TIERS", "Role", "TrustStore", "TrustedKey", "TrustedSignature", "VerifiedRpm", "add_key"]
+__all__ = [
+    "NODE",
+    "PLUGIN",
+    "TIERS",
+    "Role",
+    "TrustStore",
+    "TrustedKey",
+    "TrustedSignature",
+    "VerifiedRpm",
+    "add_key",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Sequence
 
@@ -39,8 +40,8 @@ def add_key(
     try:
         store_dir.mkdir(parents=True, exist_ok=True)
         policy = store_dir / POLICY
-        entries = list(TrustStore.load(store_dir).entries) if any(store_dir.iterdir()) else []
-        text = policyfile.render([*entries, entry])
+        found = TrustStore.load(store_dir).policy if any(store_dir.iterdir()) else policyfile.Policy(())
+        text = policyfile.render(replace(found, entries=(*found.entries, entry)))
         policyfile.parse(text, where=str(policy))
         (store_dir / str(role)).mkdir(exist_ok=True)
         target = store_dir / entry.file_name

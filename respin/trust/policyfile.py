@@ -1,4 +1,7 @@
-"""``policy.toml`` of a trust store: one ``[[key]]`` table for each key and role. Unknown fields are errors."""
+"""``policy.toml`` of a trust store: one ``[[key]]`` table for each key and role, minimum versions, the store's end.
+
+Unknown fields are errors.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Sequence, Tuple
+from datetime import date, datetime, timezone
+from typing import Any, List, Mapping, Optional, Tuple
 
 from respin.errors import UsageError
 from respin.safepath import printable
+from respin.trust import minimum
+from respin.trust.minimum import Minimum
 from respin.trust.model import TIERS, Role
 
 if sys.version_info >= (3, 11):
@@ -45,23 +51,53 @@ class PolicyEntry:
         return f"{self.role}/{self.fingerprint}.asc"
 
 
-def parse(text: str, *, where: str) -> Tuple[PolicyEntry, ...]:
-    """The entries of a ``policy.toml``; UsageError says which line or entry is wrong."""
+@dataclass(frozen=True)
+class Policy:
+    """A ``policy.toml``. ``expires`` is when the store stops to count, in seconds since 1970."""
+
+    entries: Tuple[PolicyEntry, ...]
+    minimums: Tuple[Minimum, ...] = ()
+    expires: Optional[int] = None
+
+
+def parse(text: str, *, where: str) -> Policy:
+    """Read a ``policy.toml``; UsageError says which line or entry is wrong."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _bad(f"this is not TOML: {error}", where) from error
     if document.get("version") != VERSION or isinstance(document.get("version"), bool):
         raise _bad(f"version must be {VERSION}", where)
-    unknown = sorted(set(document) - {"version", "key"})
+    unknown = sorted(set(document) - {"version", "key", "minimum", "expires"})
     tables = document.get("key", [])
     if unknown or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise _bad(f"only version and [[key]] may stand here, not {', '.join(unknown) or 'this key'}", where)
+        raise _bad(
+            f"only version, expires, [[key]] and [minimum] may stand here, not {', '.join(unknown) or 'this key'}",
+            where,
+        )
     entries = [_entry(table, f"{where}: key {number}") for number, table in enumerate(tables, 1)]
     for number, entry in enumerate(entries, 1):
         if (entry.fingerprint, entry.role) in [(other.fingerprint, other.role) for other in entries[: number - 1]]:
             raise _bad(f"{entry.fingerprint} stands twice with role {entry.role}", f"{where}: key {number}")
-    return tuple(entries)
+    return Policy(tuple(entries), _minimums(document.get("minimum", {}), where), _expires(document, where))
+
+
+def _minimums(tables: Any, where: str) -> Tuple[Minimum, ...]:
+    if not isinstance(tables, dict) or set(tables) - {minimum.NODE, minimum.PLUGIN}:
+        raise _bad("minimum holds tables as [minimum.node.PROFILE] and [minimum.plugin.NAME]", where)
+    try:
+        return tuple(one for kind in sorted(tables) for one in minimum.parse(kind, tables[kind]))
+    except ValueError as error:
+        raise _bad(str(error), where) from error
+
+
+def _expires(document: Mapping[str, Any], where: str) -> Optional[int]:
+    day = document.get("expires")
+    if day is None:
+        return None
+    if type(day) is not date:  # a datetime is a date, too
+        raise _bad("expires must be a day, as 2027-06-30 without quotes", where)
+    return int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp())
 
 
 def _entry(table: Mapping[str, Any], where: str) -> PolicyEntry:
@@ -89,10 +125,15 @@ def _entry(table: Mapping[str, Any], where: str) -> PolicyEntry:
     return PolicyEntry(fingerprint, Role(role), tier, tuple(scope), flags[0], flags[1], comment)
 
 
-def render(entries: Sequence[PolicyEntry]) -> str:
-    """A ``policy.toml`` with these entries; :func:`parse` reads it back."""
+def render(policy: Policy) -> str:
+    """A ``policy.toml`` that says this; :func:`parse` reads it back."""
     parts: List[str] = [_HEADING]
-    for entry in entries:
+    if policy.expires is not None:
+        parts[0] += f"expires = {datetime.fromtimestamp(policy.expires, timezone.utc):%Y-%m-%d}\n"
+    for one in policy.minimums:
+        release = "" if one.release is None else f"release = {_string(one.release)}\n"
+        parts.append(f"[minimum.{one.kind}.{_string(one.name)}]\nversion = {_string(one.version)}\n{release}")
+    for entry in policy.entries:
         lines = [
             "[[key]]",
             f"fingerprint = {_string(entry.fingerprint)}",

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import posixpath
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from respin.byteview import open_stream
 from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
@@ -21,6 +22,7 @@ from respin.limits import LIMITS
 from respin.safepath import show
 from respin.scratch import Workspace
 from respin.trust import policyfile
+from respin.trust.minimum import by_name
 from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
 from respin.trust.rpmsig import RpmVerdict, verify_sealed
 from respin.trust.sealed import Source, seal
@@ -53,21 +55,24 @@ class TrustStore:
     """Trusted keys by role; ``digest`` is a SHA-256 over the policy entries and key files, whatever their order."""
 
     def __init__(
-        self, path: Path, entries: Sequence[policyfile.PolicyEntry], keys: Sequence[TrustedKey], digest: str
+        self, path: Path, policy: policyfile.Policy, keys: Sequence[TrustedKey], digest: str, at: Optional[int] = None
     ) -> None:
         self.path = path
-        self.entries = tuple(entries)
+        self.policy = policy
         self.keys = tuple(keys)
         self.digest = digest
+        self.at = at
 
     @classmethod
-    def load(cls, path: Path, tmpdir: Optional[Path] = None) -> "TrustStore":
+    def load(cls, path: Path, tmpdir: Optional[Path] = None, *, at: Optional[int] = None) -> "TrustStore":
         """Read a store; UsageError for anything in it that is not as docs/reference/trust.md says.
 
-        GnuPG reads the keys in a private directory below ``tmpdir``.
+        GnuPG reads the keys in a private directory below ``tmpdir``. ``at`` is the time by which expiry is judged, in
+        seconds since 1970; None is now.
         """
-        policy = path / POLICY
-        entries = policyfile.parse(_read(policy, LIMITS.manifest).decode("utf-8", "replace"), where=str(policy))
+        file = path / POLICY
+        policy = policyfile.parse(_read(file, LIMITS.manifest).decode("utf-8", "replace"), where=str(file))
+        entries = policy.entries
         _refuse_strays(path, entries)
         files = {entry: _read(path / entry.file_name, LIMITS.key_file) for entry in entries}
         for entry, data in files.items():
@@ -84,16 +89,45 @@ class TrustStore:
             keys.append(TrustedKey(known, entry.role, entry.tier, entry.scope, *flags, file))
             content = hashlib.sha256(data).hexdigest()
             described.append([entry.fingerprint, str(entry.role), entry.tier, sorted(entry.scope), *flags, content])
-        canonical = json.dumps(sorted(described), separators=(",", ":"), ensure_ascii=True)
-        return cls(path, entries, keys, hashlib.sha256(canonical.encode("ascii")).hexdigest())
+        document: List[Any] = sorted(described)
+        if policy.minimums or policy.expires is not None:
+            lowest = sorted([one.kind, one.name, one.version, one.release] for one in policy.minimums)
+            document = [document, lowest, policy.expires]
+        canonical = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
+        return cls(path, policy, keys, hashlib.sha256(canonical.encode("ascii")).hexdigest(), at)
 
     def of_role(self, role: Role) -> Tuple[TrustedKey, ...]:
         """The keys of a role."""
         return tuple(key for key in self.keys if key.role is role)
 
     def keyring(self, role: Role, tmpdir: Path) -> Keyring:
-        """A keyring of the keys of a role; close it."""
-        return Keyring([key.public.armored for key in self.of_role(role)], tmpdir)
+        """A keyring of the keys of a role; close it. VerificationError (``trust-expired``) for a store past its end."""
+        self._require_current()
+        return Keyring([key.public.armored for key in self.of_role(role)], tmpdir, at=self.at)
+
+    def require_recent(self, kind: str, name: str, version: str, release: str, *, where: str) -> None:
+        """PolicyError (``too-old``) for a Node or a plugin that is older than the store's minimum for it."""
+        lowest = by_name(self.policy.minimums).get((kind, name))
+        if lowest is not None and not lowest.accepts(version, release):
+            raise PolicyError(
+                f"{show(name)} {show(version)}-{show(release)} is older than {lowest}, the oldest {kind} of that name"
+                " that the trust store accepts",
+                where=where,
+                remedy=f"get a newer one; the minimum stands in {self.path / POLICY}",
+                finding="too-old",
+            )
+
+    def _require_current(self) -> None:
+        expires = self.policy.expires
+        if expires is not None and (time.time() if self.at is None else self.at) >= expires:
+            raise VerificationError(
+                f"the trust store expired on {time.strftime('%Y-%m-%d', time.gmtime(expires))}: what it says of keys"
+                " and versions may be outdated",
+                where=str(self.path / POLICY),
+                remedy="get the store's current version from whoever keeps it; `respin verify --at TIME` judges by a"
+                " time before",
+                finding="trust-expired",
+            )
 
     def verify_detached(
         self,

@@ -52,6 +52,7 @@ class Report:
     entries: Tuple[Entry, ...] = ()
     carrier: Optional[Mapping[str, Any]] = None
     digests: Digests = Digests()
+    trust: Optional[Mapping[str, Any]] = None
 
     @property
     def complete(self) -> bool:
@@ -74,5 +75,6 @@ class Report:
             "signer": None if self.signer is None else dict(self.signer),
             "signatures": [dict(one) for one in self.signatures],
             "changes": dict(self.changes),
+            "trust": None if self.trust is None else dict(self.trust),
             "links": [{"name": link.name, "status": link.status.value, "detail": link.detail} for link in self.links],
         }

@@ -11,6 +11,14 @@ from respin.node.treediff import attributes
 from respin.provenance import statement
 from respin.root.delta import Delta, Entry
 from respin.safepath import show
+from respin.trust import NODE, TrustStore
+
+
+def require_recent(node: NodeImage, trust: TrustStore) -> None:
+    """Raise PolicyError for a Node that is older than the trust store's minimum for its profile."""
+    version = node.identity.version
+    name, where = node.profile.id, node.iso.view.name
+    trust.require_recent(NODE, name, version.get("VERSION", ""), version.get("RELEASE", ""), where=where)
 
 
 def protected(node: NodeImage, claims: Optional[statement.Claims]) -> Mapping[str, ProtectedDigest]:

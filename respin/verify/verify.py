@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from respin.byteview import FileView
 from respin.digest import sha256_hex
@@ -25,7 +25,7 @@ from respin.verify.against_base import compare_with_base
 from respin.verify.plugins import judge_changes, verify_evidence
 from respin.verify.reading import Reading, read_through
 from respin.verify.report import Digests, Link, Report, Status
-from respin.verify.root import check_declared, protected, require_same_delta, require_same_sets
+from respin.verify.root import check_declared, protected, require_recent, require_same_delta, require_same_sets
 from respin.verify.statement import (
     read_statement,
     subject_masks,
@@ -41,7 +41,8 @@ from respin.workspace import Workspace
 class VerifyRequest:
     """What to verify. ``base`` is the vendor's ISO, ``base_checksum`` its CHECKSUM; both may be absent.
 
-    ``plain`` asks for the ISO's plain digest in the report.
+    ``plain`` asks for the ISO's plain digest in the report. ``at`` is the time by which keys and the trust store are
+    judged, in seconds since 1970; None is now.
     """
 
     iso: Path
@@ -50,11 +51,17 @@ class VerifyRequest:
     base_checksum: Optional[Path] = None
     tmpdir: Optional[Path] = None
     plain: bool = False
+    at: Optional[int] = None
 
 
-def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
-    """Verify a respun ISO. Whatever fails raises; a report means that everything which was checked holds."""
-    trust = TrustStore.load(request.trust, request.tmpdir)
+def verify(
+    request: VerifyRequest, progress: Progress = SILENT, then: Callable[[NodeImage], None] = lambda node: None
+) -> Report:
+    """Verify a respun ISO. Whatever fails raises; a report means that everything which was checked holds.
+
+    ``then`` gets the verified Node while it is open.
+    """
+    trust = TrustStore.load(request.trust, request.tmpdir, at=request.at)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         fd = open_input(request.iso)
@@ -72,9 +79,12 @@ def verify(request: VerifyRequest, progress: Progress = SILENT) -> Report:
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = source.verified(claim, progress)
         report = verify_output(output, claims, signatures.trusted, reading, stock, trust, workspace.path, progress)
+        then(output)
         judged = tuple(one.to_json() for one in signatures.judged)
         digests = Digests(reading.plain, sha256_hex(raw))
-        report = replace(report, signatures=judged, entries=claims.changes, digests=digests)
+        report = replace(
+            report, signatures=judged, entries=claims.changes, digests=digests, trust=words.describe_trust(trust)
+        )
         return report if found.carrier is None else words.on_carrier(report, look_behind(found.carrier, progress))
 
 
@@ -94,6 +104,7 @@ def verify_output(
     media = verify_media_check(output.iso, claims, progress, reading)
     links.append(Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}"))
     _root_image(output, claims, reading)
+    require_recent(output, trust)
     bundles = verify_evidence(output, claims, trust, tmpdir)
     digests = protected(output, claims)
     if stock is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Mapping, Optional, Sequence
 
+from respin.clock import show_time
 from respin.node.base import BaseClaim
 from respin.plan import Bundle
 from respin.provenance import statement
 from respin.provenance.carrier import Trailing
 from respin.root.delta import Change, Delta
 from respin.safepath import show
-from respin.trust import TrustedSignature
+from respin.trust import TrustedSignature, TrustStore
 from respin.verify.against_base import Comparison
 from respin.verify.report import Link, Report, Status
 
@@ -59,6 +60,16 @@ def describe_signature(signature: Optional[TrustedSignature]) -> Optional[Mappin
         "user_ids": list(public.user_ids),
         "tier": signature.key.tier,
         "signed_at": signature.signature.created,
+    }
+
+
+def describe_trust(trust: TrustStore) -> Mapping[str, object]:
+    """By which trust store, and by which time, everything was judged; None is now."""
+    expires = trust.policy.expires
+    return {
+        "sha256": trust.digest,
+        "expires": None if expires is None else show_time(expires),
+        "judged_at": None if trust.at is None else show_time(trust.at),
     }
 
 

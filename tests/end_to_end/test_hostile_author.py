@@ -12,14 +12,14 @@ import sqlite3
 import struct
 import subprocess
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 import pytest
 
 from tests.end_to_end.conftest import Respun
 from tests.support import rawiso
 from tests.support.attacker import MEDIA, Forgery, evil_build
-from tests.support.forge import Done, Forge
+from tests.support.forge import Done, Forge, respin
 
 B = 2048
 
@@ -113,6 +113,67 @@ def test_a_directory_record_in_one_tree_only(forge: Forge, forgery: Forgery) -> 
     assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
 
 
+def _add_record(forgery: Forgery, joliet: bool, extent: int, size: int) -> None:
+    """A further file in the root directory, in the room that its last sector has left."""
+    root = next(r for r in rawiso.records(bytes(forgery.data), joliet) if r.path.rstrip(";1").endswith("respin.sig"))
+    record = bytearray(forgery.data[root.offset : root.offset + forgery.data[root.offset]])
+    name = "ZZZ.SIG;1".encode("utf-16-be" if joliet else "ascii")
+    record = record[:32] + bytes([len(name)]) + name + bytes(1 - len(name) % 2)
+    record[0] = len(record)
+    record[2:18] = (
+        struct.pack("<L", extent) + struct.pack(">L", extent) + struct.pack("<L", size) + struct.pack(">L", size)
+    )
+    at = root.offset // B * B
+    while forgery.data[at]:
+        at += forgery.data[at]
+    assert at % B + len(record) <= B, "there is no room in the directory"
+    forgery.data[at : at + len(record)] = record
+
+
+@pytest.mark.parametrize(
+    "trees", [(False, True), (False,), (True,)], ids=["both trees", "ISO 9660 only", "Joliet only"]
+)
+def test_a_file_more_in_the_iso(forge: Forge, forgery: Forgery, trees: Tuple[bool, ...]) -> None:
+    extent = forgery.place("/isolinux/isolinux.cfg")[0] // B
+    for joliet in trees:
+        _add_record(forgery, joliet, extent, 100)
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+
+
+def test_an_efi_partition_appended(forge: Forge, forgery: Forgery) -> None:
+    """Behind the ISO, with an entry in the boot record, which the signed statement speaks of."""
+    size = len(forgery.data)
+    offset, length = forgery.place("/isolinux/efiboot.img")
+    forgery.data += forgery.data[offset : offset + length]
+    entry = struct.pack("<B3sB3sLL", 0, b"\xfe\xff\xff", 0xEF, b"\xfe\xff\xff", size // 512, length // 512)
+    forgery.change(446 + 32, entry)
+    assert finding(forge.verify(forgery.finish(), base=None)) == "not-the-vendors"
+    assert finding(forge.verify(forgery.finish(size=size), base=None)) == "not-the-vendors"
+
+
+def test_signatures_swapped_between_two_isos(forge: Forge, forgery: Forgery, respun: Respun, tmp_path: Path) -> None:
+    """Both statements are signed by the trusted key, each ISO carries the signature of the other."""
+    other = Forgery(respun.iso, tmp_path / "other.iso", forge.keys)
+    gap = sum(other.place("/isolinux/isolinux.cfg"))
+    other.change(gap, b"other")
+    other.finish()
+    forgery.finish()
+    mine, theirs = forgery.read("/respin.sig"), other.read("/respin.sig")
+    forgery.write("/respin.sig", theirs)
+    other.write("/respin.sig", mine)
+    for swapped in (forgery, other):
+        swapped.path.write_bytes(swapped.data)
+        assert finding(forge.verify(swapped.path, base=None)) == "badsig"
+
+
+def test_the_statement_of_another_iso(forge: Forge, forgery: Forgery) -> None:
+    """Statement and signature are a pair, and speak of other bytes."""
+    gap = sum(forgery.place("/isolinux/isolinux.cfg"))
+    forgery.data[gap : gap + 5] = b"other"
+    forgery.path.write_bytes(forgery.data)
+    assert finding(forge.verify(forgery.path, base=None)) == "subject-digest"
+
+
 def test_the_slot_moved(forge: Forge, forgery: Forgery) -> None:
     """Into a place inside of the covered bytes, in both trees."""
     for joliet in (False, True):
@@ -124,9 +185,12 @@ def test_the_slot_moved(forge: Forge, forgery: Forgery) -> None:
     assert finding(forge.verify(forgery.finish(), base=None)) in ("bad-slot", "not-the-vendors")
 
 
-@pytest.mark.parametrize("target", ["/respin.sig", "/respin.json", "/respin.restore", "media"])
-def test_a_restore_map_that_reads_what_is_not_the_vendors(forge: Forge, forgery: Forgery, target: str) -> None:
-    offset = MEDIA[0] if target == "media" else forgery.place(target)[0]
+@pytest.mark.parametrize("target", ["/respin.sig", "/respin.json", "/respin.restore", "/respin.evidence", "media"])
+@pytest.mark.parametrize("distance", [0, -7], ids=["inside", "overlapping"])
+def test_a_restore_map_that_reads_what_is_not_the_vendors(
+    forge: Forge, forgery: Forgery, target: str, distance: int
+) -> None:
+    offset = distance + (MEDIA[0] if target == "media" else forgery.place(target)[0])
     document, originals = forgery.restore_map()
     gap = document["copies"][0][2] if document["copies"][0][0] == 0 else 0
     document["copies"].insert(1 if gap else 0, [gap, offset, 8])
@@ -204,6 +268,8 @@ def test_a_statement_that_names_another_base(forge: Forge, forgery: Forgery) -> 
         (["set_inode_field /usr/share/good/data uid 990"], "content"),
         (["set_inode_field /usr/libexec/good/tool gid 990"], "content"),
         (["ea_set /usr/libexec/good/tool security.capability 0123456789abcdefghij"], "content"),
+        (["ea_set /usr/share/good/data security.selinux system_u:object_r:bin_t:s0"], "content"),
+        (["ea_set /usr/share/good/data user.note hidden"], "content"),
         (["set_inode_field /usr/sbin/persist mode 0104755"], "protected-"),
         (["rm /usr/libexec/example-node/installer"], "protected-"),
         (["symlink /usr/bin/backdoor /usr/share/good/data"], "undeclared-effect"),
@@ -263,6 +329,30 @@ def test_a_line_more_in_the_user_database(
     assert done.code == 4, done.out
     error = done.json["error"]
     assert expected in " ".join([error["finding"], *error["also"]]), error
+
+
+def test_a_replaced_list_of_kernel_modules(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vendor's module would pull in another one."""
+    release = respin("inspect", forge.iso, "--json").json["node"]["kernels"][0]
+    path, new = f"/usr/lib/modules/{release}/modules.dep", tmp_path / "new"
+
+    def prepare(image: Path) -> None:
+        subprocess.run(["debugfs", "-R", f"dump {path} {new}", image], check=True, capture_output=True)
+        lines = new.read_text().splitlines()
+        assert len(lines) > 1
+        new.write_text("\n".join([lines[0] + " " + lines[1].partition(":")[0], *lines[1:]]) + "\n")
+
+    commands = [f"rm {path}", f"write {new} {path}", f"set_inode_field {path} mode 0100644"]
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch, prepare=prepare)
+    done = forge.verify(output, base=None)
+    assert done.code == 4, done.out
+    error = done.json["error"]
+    assert {error["finding"], *(one.rpartition("[")[2].rstrip("]") for one in error["also"])} & {
+        "modules",
+        "vendor-path-changed",
+    }, error
 
 
 def test_a_package_more_in_the_rpm_database(

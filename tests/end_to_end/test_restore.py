@@ -13,6 +13,7 @@ import pytest
 
 from tests.end_to_end.conftest import Respun, sha256
 from tests.support import rawiso
+from tests.support.attacker import Forgery
 from tests.support.forge import Forge, respin
 
 B = 2048
@@ -104,6 +105,42 @@ def test_no_plugin_of_a_respun_base_is_dropped_silently(forge: Forge, respun: Re
     names = [plugin["name"] for plugin in done.json["verification"]["plugins"]]
     assert names == ["another-1-1.noarch.plugin.tar"]
     assert forge.build(tmp_path / "x.iso", other, base=respun.iso, remove="nothing").code == 2
+
+
+def test_a_respun_base_must_be_signed(forge: Forge, good_plugin: Path, tmp_path: Path) -> None:
+    """Nobody says which plugins it holds, so one could be dropped without a word."""
+    unsigned, output = tmp_path / "unsigned.iso", tmp_path / "out.iso"
+    assert forge.build(unsigned, good_plugin, sign_key=None, gnupg_home=None, unsigned=True).code == 0
+    done = forge.build(output, good_plugin, base=unsigned, json=True)
+    assert (done.code, done.json["error"]["finding"]) == (3, "unsigned")
+    assert "respin restore" in done.json["error"]["remedy"]
+    restored = tmp_path / forge.iso.name
+    assert respin("restore", unsigned, "-o", restored).code == 0
+    assert forge.build(output, good_plugin, base=restored).code == 0
+
+
+def test_a_plugin_hidden_by_a_statement_that_nobody_trusted_signed(
+    forge: Forge, respun: Respun, tmp_path: Path
+) -> None:
+    forgery = Forgery(respun.iso, tmp_path / "forged.iso", forge.keys)
+    statement = json.loads(forgery.read("/respin.json"))
+    definition = statement["predicate"]["buildDefinition"]
+    definition["resolvedDependencies"] = definition["resolvedDependencies"][:1]
+    forgery.write("/respin.json", json.dumps(statement, sort_keys=True, separators=(",", ":")).encode())
+    other = forge.plugin("hiding", files={"/usr/share/hiding/data": "other\n"})
+    for key, code in (("plugin", 3), ("unknown", 3)):
+        done = forge.build(tmp_path / "out.iso", other, base=forgery.finish(key), json=True)
+        assert (done.code, done.json["error"]["finding"]) == (code, "nokey")
+
+
+def test_a_signed_statement_that_is_about_another_iso(forge: Forge, respun: Respun, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.iso"
+    shutil.copy(respun.iso, copy)
+    with copy.open("r+b") as file:
+        file.seek(12 * B)
+        file.write(b"another")
+    done = forge.build(tmp_path / "out.iso", respun.plugin, base=copy, json=True)
+    assert (done.code, done.json["error"]["finding"]) == (3, "subject-digest")
 
 
 @pytest.mark.parametrize("existing", [True, False])

@@ -67,7 +67,8 @@ entries = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(entries, max_size=4, unique_by=lambda entry: (entry.fingerprint, entry.role)))
 def test_policy_files_are_read_back(wanted: List[PolicyEntry]) -> None:
-    assert policyfile.parse(policyfile.render(wanted), where="policy.toml") == tuple(wanted)
+    policy = policyfile.Policy(tuple(wanted))
+    assert policyfile.parse(policyfile.render(policy), where="policy.toml") == policy
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,12 +89,15 @@ def test_every_word_is_explained_and_documented() -> None:
 
 def test_the_template_of_a_store_trusts_nobody_and_is_right(tmp_path: Path) -> None:
     template = (Path(__file__).parents[2] / "keys/policy.toml").read_text()
-    assert policyfile.parse(template, where="keys/policy.toml") == ()
+    assert policyfile.parse(template, where="keys/policy.toml") == policyfile.Policy(())
     example = "\n".join(
-        line[2:] if line.startswith("# [[key]]") or (line.startswith("# ") and " = " in line) else line
+        line[2:] if line.startswith("# [") or (line.startswith("# ") and " = " in line) else line
         for line in template.splitlines()
     )
-    (entry,) = policyfile.parse(example, where="keys/policy.toml, with its example")
+    found = policyfile.parse(example, where="keys/policy.toml, with its example")
+    (entry,) = found.entries
+    assert [str(one) for one in found.minimums] == ["1.0-3", "1.2"]
+    assert found.expires == 1_814_313_600
     assert (entry.role, entry.scope, entry.comment[:11]) == (Role.PLUGIN, ("exnic-*",), "Example IHV")
 
 

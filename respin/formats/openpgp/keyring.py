@@ -25,11 +25,14 @@ class Keyring:
     """Public keys to verify with; a context manager.
 
     ``keys`` are key files, armored or binary. With ``strict`` (the default) a file without a usable key is a
-    MalformedError or UnsupportedError; without it, such files are described in ``skipped``.
+    MalformedError or UnsupportedError; without it, such files are described in ``skipped``. Signatures are judged as at
+    the time ``at`` (seconds since 1970), which is now if it is None.
     """
 
-    def __init__(self, keys: Iterable[bytes], tmpdir: Path, *, strict: bool = True) -> None:
+    def __init__(self, keys: Iterable[bytes], tmpdir: Path, *, strict: bool = True, at: Optional[int] = None) -> None:
         self.tmpdir = tmpdir
+        # The exclamation mark stops the clock (gpg(1)). Only verification is ever told another time.
+        self._time = [] if at is None else ["--faked-system-time", f"{at}!"]
         self._home = Path(tempfile.mkdtemp(prefix="keyring-", dir=tmpdir))
         self.skipped: Tuple[str, ...] = ()
         try:
@@ -103,7 +106,7 @@ class Keyring:
                 file.flush()
                 file.seek(0)
                 names = [f"-&{file.fileno()}", f"-&{data}"]
-                done = gpg(self._home, [*_VERIFY, *names], pass_fds=(file.fileno(), data))
+                done = gpg(self._home, [*self._time, *_VERIFY, *names], pass_fds=(file.fileno(), data))
         finally:
             os.close(data)
         return self._judge(done.stdout, done.returncode, BINARY)
@@ -125,6 +128,7 @@ class Keyring:
             return refused(Verdict.UNSUPPORTED, error.what), b""
         with tempfile.TemporaryFile(dir=self._home) as output:
             arguments = [
+                *self._time,
                 "--enable-special-filenames",
                 "--output",
                 f"-&{output.fileno()}",
