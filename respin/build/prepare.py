@@ -93,7 +93,8 @@ def start_from(
     had: Tuple[str, ...] = ()
     iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)
     if is_respun(iso):
-        claims = _signed_claims(iso, trust, workspace.path, progress)
+        # Whoever brings the claim has chosen the plugins by this very statement, to rebuild what it describes.
+        claims = _claims(iso) if request.claim is not None else _signed_claims(iso, trust, workspace.path, progress)
         name, had = claims.base_name, tuple(_plugin_name(str(plugin["name"])) for plugin in claims.plugins)
         # An anonymous file: it goes away with the process, whatever ends it.
         restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
@@ -108,16 +109,20 @@ def start_from(
     return Start(verify_base(fd, request.base, claim, progress), had)
 
 
+def _claims(iso: IsoImage) -> statement.Claims:
+    return statement.parse(read_statement(iso)[0], where=f"{iso.name}:/{STATEMENT}")
+
+
 def _signed_claims(iso: IsoImage, trust: TrustStore, tmpdir: Path, progress: Progress) -> statement.Claims:
     """What a respun base says of itself, by a trusted signature over it and about these very bytes.
 
     The vendor's ISO in it is verified by itself, but which plugins it holds only the statement says: one that nobody
     vouches for, or that speaks of another ISO, could let one be dropped without a word.
     """
-    raw, envelope = read_statement(iso)
+    _, envelope = read_statement(iso)
     try:
         verify_signatures(iso, envelope, trust, tmpdir)
-        claims = statement.parse(raw, where=f"{iso.name}:/{STATEMENT}")
+        claims = _claims(iso)
         verify_subject(iso, claims, progress)
     except VerificationError as error:
         raise VerificationError(
