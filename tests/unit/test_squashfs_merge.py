@@ -13,11 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from respin.byteview import BytesView
+from respin.byteview import BytesView, FileView
 from respin.errors import MissingToolError, RespinError, UnsupportedError
 from respin.formats.squashfs import Kind, SquashfsImage
+from respin.formats.squashfs.codec import make_codec
 from respin.formats.squashfs.merge import Change, MergedSquashfs, Put, Removal, merge_changes
+from respin.formats.squashfs.merge.grown import GrownTable
+from respin.formats.squashfs.metadata import Table
+from respin.formats.squashfs.options import GzipOptions
 from respin.formats.squashfs.root import SquashfsRoot
+from respin.segments import Copy, Data, Zeros
 from tests.support.flatroots import IS_ROOT, Maker, Root, Thing, observed, pack, request, unpack, write_root
 from tests.support.images import EPOCH, KiB, mounted, write_segments
 
@@ -238,6 +243,93 @@ def test_the_kernel_reads_the_same(tmp_path: Path) -> None:
         assert observed(ours) == observed(theirs)
         mine = {str(p.relative_to(ours)): p.lstat().st_nlink for p in ours.rglob("*")}
         assert mine == {str(p.relative_to(theirs)): p.lstat().st_nlink for p in theirs.rglob("*")}
+
+
+GAP = 5 << 30
+
+
+def with_gap(image: Path, output: Path) -> Path:
+    """The same image with 5 GiB of nothing between its data and its tables; the file is sparse."""
+    data = bytearray(image.read_bytes())
+    superblock = opened(image).superblock
+    tables = [
+        (superblock.fragment_table, superblock.fragment_count * 16),
+        (superblock.id_table, superblock.id_count * 4),
+    ]
+    tables.append((superblock.export_table, superblock.inode_count * 8))
+    assert superblock.xattr_table is None
+    for start, length in tables:
+        assert start is not None
+        for number in range(-(-length // (8 * KiB))):
+            (offset,) = struct.unpack_from("<Q", data, start + 8 * number)
+            struct.pack_into("<Q", data, start + 8 * number, offset + GAP)
+    for field in (40, 48, 64, 72, 80, 88):
+        (start,) = struct.unpack_from("<Q", data, field)
+        struct.pack_into("<Q", data, field, start + GAP)
+    with output.open("wb") as sink:
+        sink.write(data[: superblock.inode_table])
+        sink.seek(superblock.inode_table + GAP)
+        sink.write(data[superblock.inode_table :])
+    return output
+
+
+def test_data_behind_four_gib(tmp_path: Path, before: Root) -> None:
+    image = with_gap(pack(write_root(before, tmp_path / "before"), tmp_path / "small", *OPTIONS), tmp_path / "vendor")
+    after = changed_large(before, b"other" * 5000)
+    after["/etc/small"] = simple(content=b"tail behind 4 GiB")
+    after["/new"] = simple(content=b"new" * 3000)
+    del after["/empty"]
+    with image.open("rb") as source:
+        squashfs = SquashfsImage.open(FileView(source.fileno(), "vendor"))
+        result = merge_changes(squashfs, request(before, after))
+    first, copied, *rest = result.segments
+    assert isinstance(copied, Copy)
+    assert copied.length > GAP
+    with (tmp_path / "output").open("wb") as sink, image.open("rb") as source:
+        gap = squashfs.superblock.inode_table - GAP
+        write_segments(image, [first, Copy(copied.offset, gap - 96)], tmp_path / "head")
+        sink.write((tmp_path / "head").read_bytes())
+        sink.seek(gap + GAP)
+        merged_rest = [Copy(gap + GAP, copied.offset + copied.length - gap - GAP), *rest]
+        sink.write(write_segments(image, merged_rest, tmp_path / "rest").read_bytes())
+    with (tmp_path / "output").open("rb") as source:
+        root = SquashfsRoot.open(FileView(source.fileno(), "output"))
+        inode = root.stat("/new")
+        assert (inode.extended, inode.start > 1 << 32) == (True, True)
+        assert root.read(inode) == after["/new"].content
+        assert not root.stat("/etc/small").extended
+    reference = pack(write_root(after, tmp_path / "after"), tmp_path / "reference", *OPTIONS)
+    theirs, ours = unpack(reference, tmp_path / "theirs"), unpack(tmp_path / "output", tmp_path / "ours")
+    assert observed(ours) == observed(theirs)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8191, 8192, 8193, 20_000])
+@pytest.mark.parametrize("more", [0, 1, 8192, 10_000])
+def test_a_table_grows_behind_what_it_had(length: int, more: int) -> None:
+    """Also when its last block is full."""
+    codec = make_codec(GzipOptions())
+    rng = random.Random(length + more)
+    old, new = rng.randbytes(length), rng.randbytes(more)
+    small = GrownTable(codec, None, store=False)
+    small.append(old)
+    data = b"".join(segment.data for segment in small.finish() if isinstance(segment, Data))
+    vendor = Table(BytesView(b"#" * 100 + data, "vendor"), codec, 100, 100 + len(data))
+    grown = GrownTable(codec, vendor, store=False)
+    block, offset = grown.place
+    grown.append(new)
+    packed = b"".join(
+        segment.data if isinstance(segment, Data) else vendor.view.read(segment.offset, segment.length)
+        for segment in grown.finish()
+        if not isinstance(segment, Zeros)
+    )
+    table = Table(BytesView(packed, "grown"), codec, 0, len(packed))
+    contents = [block.content for block in table.blocks()]
+    assert b"".join(contents) == old + new
+    assert all(len(content) == 8 * KiB for content in contents[:-1])
+    kept = len(data) if length % 8192 == 0 or not more else vendor.last_block() - 100
+    assert packed[:kept] == data[:kept]
+    if more:
+        assert table.cursor(block, offset).take(more) == new
 
 
 class TestRefusals:

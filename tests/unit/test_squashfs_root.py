@@ -299,3 +299,45 @@ def test_damage_gives_typed_errors_only(plain: bytes, seed: int) -> None:
     tables = struct.unpack_from("<Q", plain, 64)[0]
     areas = [(tables, len(plain)), (tables, len(plain)), (0, 96)]
     assert outcome(damaged(plain, seed, areas)) in (0, 3, 7)
+
+
+class TestLookups:
+    """What the kernel goes by when it looks a name up must not differ from what the listing says."""
+
+    @pytest.fixture
+    def large(self, tmp_path: Path) -> Hostile:
+        return Hostile(tmp_path, files=1200)
+
+    def index(self, hostile: Hostile) -> int:
+        """The byte of the directory's second index entry."""
+        assert hostile.root.stat("/a/b").index_count >= 2
+        names = [b"file%05d" % number for number in range(1200)]
+        at = -1
+        for _ in range(2):
+            found = [hostile.data.find(name, at + 1, hostile.root.image.superblock.directory_table) for name in names]
+            at = min(place for place in found if place >= 0)
+        return at - 12
+
+    def test_the_undamaged_one_reads(self, large: Hostile) -> None:
+        assert len(large.opened().listdir("/a/b")) == 1201
+
+    @pytest.mark.parametrize(("offset", "value"), [(0, 12), (4, 0), (4, 8194 * 2), (8, 7)])
+    def test_an_index_that_leads_elsewhere(self, large: Hostile, offset: int, value: int) -> None:
+        at = self.index(large)
+        position, block, length = struct.unpack_from("<III", large.data, at)
+        assert (position > 8000, block > 0, length) == (True, True, 8)
+        struct.pack_into("<I", large.data, at + offset, value)
+        with pytest.raises(MalformedError):
+            large.opened().listdir("/a/b")
+
+    def test_an_index_with_another_name(self, large: Hostile) -> None:
+        at = self.index(large)
+        large.data[at + 12] -= 1
+        with pytest.raises(MalformedError, match="index"):
+            large.opened().listdir("/a/b")
+
+    def test_names_out_of_order(self, large: Hostile) -> None:
+        at = large.entry(b"text") + 8
+        large.data[at : at + 4] = b"aaaa"
+        with pytest.raises(MalformedError, match="behind"):
+            large.opened().listdir("/a")

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Protocol, Tuple
 
 from respin.byteview import ByteView
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.codec import Codec
 from respin.formats.squashfs.corrupt import CorruptBlock
 from respin.formats.squashfs.superblock import METADATA_SIZE
+from respin.limits import LIMITS
 
 _CACHED_BLOCKS = 2048
+_MOST_BLOCKS = LIMITS.squashfs_table // METADATA_SIZE
 _HEADER = struct.Struct("<H")
 
 
@@ -107,6 +109,23 @@ class Table:
             block = read_metadata_block(self.view, self._codec, at, self.end)
             yield block
             at = block.end
+
+    def last_block(self) -> int:
+        """The byte of the image at which the last block begins; the table must not be empty.
+
+        Raises MalformedError unless the blocks fill the table exactly, UnsupportedError when they are too many.
+        """
+        at = last = self.start
+        for _ in range(_MOST_BLOCKS):
+            if at == self.end:
+                return last
+            if at + 2 > self.end:
+                break
+            (header,) = _HEADER.unpack(self.view.read(at, 2))
+            last, at = at, at + 2 + (header & 0x7FFF)
+        else:
+            raise UnsupportedError(f"a metadata table has more than {_MOST_BLOCKS} blocks", where=self.view.name)
+        raise malformed(self.view, last, "the last block of a metadata table reaches behind its end")
 
     def cursor(self, offset: int, within: int) -> "TableCursor":
         """A cursor at byte ``within`` of the content of the block that starts ``offset`` bytes into the table."""

@@ -1,7 +1,8 @@
 """A flat squashfs as a root: a :class:`respin.roottree.RootTree` over :class:`SquashfsImage`.
 
-The kernel finds an inode by the reference in a directory entry, and takes two for the same file when their numbers are
-equal. Both must therefore say the same: one number, one reference, one type. Not for use from several threads at once.
+What the kernel shows must be what is read here. It takes two inodes for the same file when their numbers are equal, so
+one number must have one reference and one type; it looks names up by the order of a listing and by its index, so both
+must be right. Not for use from several threads at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.directory import DirectoryEntry
+from respin.formats.squashfs.dirindex import check_index
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.inode import Inode, Kind
 from respin.formats.squashfs.nested import NestedView
@@ -114,7 +116,7 @@ class SquashfsRoot:
         ``descend`` says of a directory's path whether to read it; without it every directory is read.
         Raises MalformedError when a directory is reached twice or the tree is deeper or larger than the limits.
         """
-        guard = _Guard(self.image)
+        guard = Guard(self.image)
         stack = [iter([(top, self.stat(top).number)])]
         while stack:
             found = next(stack[-1], None)
@@ -131,7 +133,7 @@ class SquashfsRoot:
 
     def directories(self, top: str = "/") -> Iterator[Tuple[str, Mapping[bytes, DirectoryEntry]]]:
         """Every directory from ``top`` down and its entries, in no promised order; no other inodes are read."""
-        guard = _Guard(self.image)
+        guard = Guard(self.image)
         todo = [(top, self.stat(top).number, 1)]
         while todo:
             path, number, depth = todo.pop()
@@ -184,11 +186,21 @@ class SquashfsRoot:
             raise UnsupportedError("it is not a directory", where=where, finding="no-such-path")
         entries: Dict[bytes, DirectoryEntry] = {}
         known, count = self._known, len(self._known)
+        last = b""
         for entry in self.image.scan(inode):
             number = entry.number
             if not 0 < number < count or known[number] != (entry.reference + 1) << _KIND_BITS | entry.kind:
                 self._know(number, entry.reference, entry.kind)
+            if entry.name <= last:
+                raise MalformedError(
+                    f"impossible squashfs directory: {entry.name!r} stands behind {last!r}, where the kernel misses it",
+                    where=f"{self.view.name}, inode {inode.number}",
+                )
             entries[entry.name] = entry
+            last = entry.name
+        if inode.index_count:
+            image = self.image
+            check_index(image.inode_table, image.directory_table, self.reference(inode.number), inode, image.ids)
         return entries
 
     def _know(self, number: int, reference: int, kind: Kind) -> None:
@@ -203,7 +215,7 @@ class SquashfsRoot:
         self._known[number] = new
 
 
-class _Guard:
+class Guard:
     """Bounds what one walk may meet."""
 
     def __init__(self, image: SquashfsImage) -> None:

@@ -10,13 +10,11 @@ import struct
 from typing import List, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView
-from respin.errors import UnsupportedError
 from respin.formats.squashfs import lookup
 from respin.formats.squashfs.codec import Codec
-from respin.formats.squashfs.metadata import Table, malformed, read_metadata_block
+from respin.formats.squashfs.metadata import Table, read_metadata_block
 from respin.formats.squashfs.superblock import METADATA_SIZE
 from respin.formats.squashfs.tables import pack_metadata
-from respin.limits import LIMITS
 from respin.segments import Copy, Data, Segment
 
 
@@ -62,7 +60,7 @@ class GrownTable:
         self._start += block.length
 
     def _take_over(self, table: Table) -> None:
-        last = _last_block(table)
+        last = table.last_block()
         block = read_metadata_block(table.view, self._codec, last, table.end)
         if len(block.content) == METADATA_SIZE:
             self._kept = (Copy(table.start, table.end - table.start),)
@@ -72,22 +70,6 @@ class GrownTable:
             self._start = last - table.start
             self._last = Copy(last, table.end - last)
             self._pending += block.content
-
-
-def _last_block(table: Table) -> int:
-    """The byte at which the last metadata block begins; MalformedError unless the blocks fill the table exactly."""
-    at = last = table.start
-    most = LIMITS.squashfs_table // METADATA_SIZE
-    for _ in range(most):
-        if at == table.end:
-            return last
-        if at + 2 > table.end:
-            break
-        (header,) = struct.unpack("<H", table.view.read(at, 2))
-        last, at = at, at + 2 + (header & 0x7FFF)
-    else:
-        raise UnsupportedError(f"a metadata table has more than {most} blocks", where=table.view.name)
-    raise malformed(table.view, last, "the last block of a metadata table reaches behind its end")
 
 
 def grown_lookup(
@@ -100,12 +82,14 @@ def grown_lookup(
     position: int,
     edits: Mapping[int, bytes],
     added: bytes,
+    store: bool,
     header: bytes = b"",
 ) -> Tuple[List[Segment], int]:
     """A look-up table for byte ``position`` of the new image: segments, and where its index begins.
 
     ``start`` is where the vendor's index of ``count`` entries lies (None: there is none), ``edits`` replaces entries by
-    number, ``added`` comes behind them. ``header`` goes in front of the index.
+    number, ``added`` comes behind them. With
+    ``store``, what is new is not compressed. ``header`` goes in front of the index.
     """
     blocks = [] if start is None else lookup.blocks(view, codec, start, count, entry_size)
     content = bytearray(b"".join(block.content for block in blocks))
@@ -120,7 +104,7 @@ def grown_lookup(
         if number < len(blocks) and blocks[number].content == piece:
             segments.append(Copy(blocks[number].offset, blocks[number].stored))
         else:
-            segments.append(Data(pack_metadata(codec, piece)))
+            segments.append(Data(pack_metadata(codec, piece, store=store)))
         position += segments[-1].length
     segments.append(Data(header + struct.pack(f"<{len(offsets)}Q", *offsets)))
     return segments, position

@@ -12,6 +12,7 @@ from typing import Iterable, List, Mapping, Optional, Tuple
 
 from respin.errors import UnsupportedError
 from respin.formats.squashfs.image import SquashfsImage
+from respin.formats.squashfs.lookup import Fragments
 from respin.formats.squashfs.merge.changes import Change, read_changes
 from respin.formats.squashfs.merge.content import ContentWriter
 from respin.formats.squashfs.merge.grown import grown_lookup
@@ -19,7 +20,7 @@ from respin.formats.squashfs.merge.losses import Losses, find_losses
 from respin.formats.squashfs.merge.tree import TreeWriter
 from respin.formats.squashfs.root import SquashfsRoot
 from respin.formats.squashfs.splice import PADDING, refuse_data_behind
-from respin.formats.squashfs.superblock import NO_XATTRS, SIZE
+from respin.formats.squashfs.superblock import NO_XATTRS, SIZE, UNCOMPRESSED_FRAGMENTS, UNCOMPRESSED_INODES
 from respin.limits import LIMITS
 from respin.segments import Copy, Data, Segment, Zeros, merge, total
 
@@ -91,11 +92,16 @@ def merge_changes(image: SquashfsImage, changes: Iterable[Change]) -> MergedSqua
     fragment_table, export_table = superblock.fragment_table, superblock.export_table
     if content.fragment_count:
         vendor = superblock.fragment_table if superblock.fragment_count else None
-        fragment_table = tables.lookup(vendor, superblock.fragment_count, 16, {}, fragments)
+        fragment_table = tables.lookup(
+            vendor, superblock.fragment_count, Fragments.ENTRY_SIZE, added=fragments, stored=UNCOMPRESSED_FRAGMENTS
+        )
     elif fragment_table is not None:
         fragment_table = tables.position
     if export_table is not None:
-        export_table = tables.lookup(export_table, superblock.inode_count, 8, *tree.exports())
+        edits, added = tree.exports()
+        export_table = tables.lookup(
+            export_table, superblock.inode_count, 8, edits=edits, added=added, stored=UNCOMPRESSED_INODES
+        )
     id_table = tables.place(tree.ids.write(tables.position))
     lists, xattr_table = tree.xattrs.write(tables.position)
     tables.add(lists)
@@ -147,12 +153,25 @@ class _Tables:
         self.add(table[0])
         return table[1]
 
-    def lookup(self, start: Optional[int], count: int, size: int, edits: Mapping[int, bytes], added: bytes) -> int:
-        """Add a look-up table; where its index begins."""
+    def lookup(
+        self,
+        start: Optional[int],
+        count: int,
+        size: int,
+        *,
+        edits: Optional[Mapping[int, bytes]] = None,
+        added: bytes,
+        stored: int,
+    ) -> int:
+        """Add a look-up table; where its index begins. The superblock's flag ``stored`` says not to compress it."""
         image = self._image
         return self.place(
             grown_lookup(
-                *(image.view, image.codec, start, count, size), position=self.position, edits=edits, added=added
+                *(image.view, image.codec, start, count, size),
+                position=self.position,
+                edits=edits or {},
+                added=added,
+                store=bool(image.superblock.flags & stored),
             )
         )
 

@@ -10,12 +10,14 @@ from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge.changes import split_xattr
 from respin.formats.squashfs.merge.grown import GrownTable, grown_lookup
 from respin.formats.squashfs.metadata import Table
-from respin.formats.squashfs.superblock import UNCOMPRESSED_XATTRS
+from respin.formats.squashfs.superblock import UNCOMPRESSED_IDS, UNCOMPRESSED_XATTRS
 from respin.formats.squashfs.xattr import ENTRY_SIZE, HEADER_SIZE, read_xattr_table
+from respin.limits import MiB
 from respin.segments import Segment, total
 
 MOST_IDS = 0xFFFF
-_MOST_KNOWN = 65_536  # of the vendor's lists that are looked through for an equal one
+_MOST_KNOWN = 16 * MiB  # of the vendor's lists that are looked through for an equal one
+_LIST = 256  # what a list takes without its values
 
 _Attributes = Tuple[Tuple[str, bytes], ...]
 
@@ -59,6 +61,7 @@ class Ids:
             position=position,
             edits={},
             added=struct.pack(f"<{len(self._added)}I", *self._added),
+            store=bool(image.superblock.flags & UNCOMPRESSED_IDS),
         )
 
 
@@ -70,11 +73,11 @@ class XattrLists:
         start = image.superblock.xattr_table
         self._vendor = None if start is None else read_xattr_table(image.view, start)
         self._count = 0 if self._vendor is None else self._vendor.count
-        store = bool(image.superblock.flags & UNCOMPRESSED_XATTRS)
+        self._store = bool(image.superblock.flags & UNCOMPRESSED_XATTRS)
         values: Optional[Table] = None
         if self._vendor is not None and self._vendor.count:
             values = Table(image.view, image.codec, self._vendor.values_start, self._vendor.id_blocks[0])
-        self._values = GrownTable(image.codec, values, store=store)
+        self._values = GrownTable(image.codec, values, store=self._store)
         self._added: List[bytes] = []
         self._known: Optional[Dict[_Attributes, int]] = None
 
@@ -88,10 +91,7 @@ class XattrLists:
         if not attributes:
             return None
         if self._known is None:
-            self._known = {}
-            for number in range(min(self._count, _MOST_KNOWN)):
-                known = self._image.xattr_list(number)
-                self._known.setdefault(tuple(sorted(known.items())), number)
+            self._known = self._vendors()
         key = tuple(sorted(attributes.items()))
         found = self._known.get(key)
         if found is None:
@@ -116,9 +116,22 @@ class XattrLists:
             position=position + total(segments),
             edits={},
             added=b"".join(self._added),
+            store=self._store,
             header=struct.pack("<QII", position, self._count, 0),
         )
         return segments + table, start
+
+    def _vendors(self) -> Dict[_Attributes, int]:
+        """The vendor's lists, or as many as are worth their memory."""
+        known: Dict[_Attributes, int] = {}
+        room = _MOST_KNOWN
+        for number in range(self._count):
+            attributes = self._image.xattr_list(number)
+            room -= _LIST + sum(len(value) for value in attributes.values())
+            if room < 0:
+                break
+            known.setdefault(tuple(sorted(attributes.items())), number)
+        return known
 
     def _entries_start(self) -> Optional[int]:
         return self._vendor.start + HEADER_SIZE if self._vendor is not None and self._vendor.count else None
