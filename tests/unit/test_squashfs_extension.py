@@ -12,7 +12,7 @@ import pytest
 from respin.byteview import BytesView
 from respin.errors import MalformedError
 from respin.formats.squashfs import SquashfsImage
-from respin.formats.squashfs.extension import differences, read_extension
+from respin.formats.squashfs.extension import Extension, differences, read_extension
 from respin.formats.squashfs.merge import merge_changes
 from respin.formats.squashfs.root import SquashfsRoot
 from tests.support.flatroots import Maker, Root, pack, request, write_root
@@ -68,6 +68,12 @@ def test_what_has_moved_is_what_was_asked_for(tmp_path: Path, seed: int) -> None
     wanted |= {parent for path in wanted for parent in above(path)}
     assert moved == wanted - {"/"}
     assert len(moved) < len(world.before)
+
+
+def test_what_is_covered() -> None:
+    extension = Extension(96, 1000, last_block=500, last_length=40)
+    assert [extension.covers(at) for at in (0, 499 << 16 | 8191, 500 << 16 | 39)] == [True] * 3
+    assert [extension.covers(at) for at in (500 << 16 | 40, 501 << 16)] == [False] * 2
 
 
 def test_an_image_extends_itself(world: World) -> None:

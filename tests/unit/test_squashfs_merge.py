@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import struct
@@ -17,11 +18,14 @@ from respin.byteview import BytesView, FileView
 from respin.errors import MissingToolError, RespinError, UnsupportedError
 from respin.formats.squashfs import Kind, SquashfsImage
 from respin.formats.squashfs.codec import make_codec
+from respin.formats.squashfs.directory import read_directory, run_headers
 from respin.formats.squashfs.merge import Change, MergedSquashfs, Put, Removal, merge_changes
 from respin.formats.squashfs.merge.grown import GrownTable
-from respin.formats.squashfs.metadata import Table
+from respin.formats.squashfs.merge.records import Target, write_listing
+from respin.formats.squashfs.metadata import BytesCursor, Table
 from respin.formats.squashfs.options import GzipOptions
 from respin.formats.squashfs.root import SquashfsRoot
+from respin.formats.squashfs.superblock import ABSENT, NO_XATTRS
 from respin.segments import Copy, Data, Zeros
 from tests.support.flatroots import IS_ROOT, Maker, Root, Thing, observed, pack, request, unpack, write_root
 from tests.support.images import EPOCH, KiB, mounted, write_segments
@@ -80,8 +84,9 @@ def numbers_are_sound(image: Path, after: Root) -> None:
             assert inode.nlink == sum(1 for thing in after.values() if thing is after[path])
     assert max(names) <= root.image.superblock.inode_count
     if root.image.superblock.export_table is not None:
-        for number in names:
-            assert exported(root.image, number) == root.reference(number)
+        for number in range(1, root.image.superblock.inode_count + 1):
+            wanted = root.reference(number) if number in names else ABSENT
+            assert exported(root.image, number) == wanted
 
 
 def exported(image: SquashfsImage, number: int) -> int:
@@ -194,6 +199,12 @@ class TestContent:
         content = bytes(3 * BLOCK) + b"x" * BLOCK + bytes(BLOCK + 5)
         counters = check(tmp_path, before, changed_large(before, content), OPTIONS).counters
         assert (counters.blocks, counters.holes, counters.compressed) == (6, 5, 1)
+        assert opened(tmp_path / "output").stat("/etc/large").sparse == 4 * BLOCK + 5
+
+    def test_another_tail_of_the_same_length(self, tmp_path: Path, before: Root) -> None:
+        content = before["/etc/large"].content[:-1] + b"!"
+        counters = check(tmp_path, before, changed_large(before, content), (*OPTIONS, "-tailends")).counters
+        assert (counters.kept, counters.fragments) == (19, 1)
 
     def test_a_file_as_source(self, tmp_path: Path, before: Root) -> None:
         image = pack(write_root(before, tmp_path / "before"), tmp_path / "vendor", *OPTIONS)
@@ -243,6 +254,59 @@ def test_the_kernel_reads_the_same(tmp_path: Path) -> None:
         assert observed(ours) == observed(theirs)
         mine = {str(p.relative_to(ours)): p.lstat().st_nlink for p in ours.rglob("*")}
         assert mine == {str(p.relative_to(theirs)): p.lstat().st_nlink for p in theirs.rglob("*")}
+
+
+def test_a_list_of_attributes_is_stored_once(tmp_path: Path, before: Root) -> None:
+    before["/etc/small"].xattrs = {"user.a": b"1", "user.b": b"2"}
+    after = {**before, "/one": simple(content=b"1", xattrs={"user.b": b"2", "user.a": b"1"})}
+    after["/two"] = simple(content=b"2", xattrs={"user.a": b"other"})
+    after["/three"] = simple(content=b"3", xattrs={"user.a": b"other"})
+    check(tmp_path, before, after, OPTIONS)
+    squashfs = opened(tmp_path / "output")
+    numbers = [squashfs.stat(path).xattr for path in ("/etc/small", "/one", "/two", "/three")]
+    assert numbers == [0, 0, 1, 1]
+
+
+def test_attributes_come_into_an_image_without(tmp_path: Path, before: Root) -> None:
+    image = pack(write_root(before, tmp_path / "before"), tmp_path / "vendor", *OPTIONS, "-no-xattrs")
+    assert opened(image).superblock.flags & NO_XATTRS
+    put = Put("/new", Kind.FIFO, 0o644, 0, 0, EPOCH, xattrs={"security.selinux": b"label\0"})
+    merged(image, [put], tmp_path / "output")
+    squashfs = opened(tmp_path / "output")
+    assert not squashfs.superblock.flags & NO_XATTRS
+    assert dict(squashfs.xattrs(squashfs.stat("/new"))) == {"security.selinux": b"label\0"}
+    with mounted(tmp_path / "output", tmp_path / "mounted") as place:
+        assert os.getxattr(place / "new", "security.selinux") == b"label\0"
+
+
+def test_runs_of_a_listing_are_what_the_format_allows() -> None:
+    """Numbers near each other, one inode block, 256 entries, 8 KiB; and the first name of each in the index."""
+    entries = {}
+    for number in range(2000):
+        name = b"%04d" % number + b"n" * (150 if number < 500 else 1)
+        entries[name] = Target((number // 700) << 16 | number, 1 + number * (997 if number > 1500 else 1), Kind.FIFO)
+    table = GrownTable(make_codec(GzipOptions()), None, store=True)
+    table.append(b"#" * 5000)
+    listing = write_listing(table, entries, "directory")
+    content = b"".join(segment.data for segment in table.finish() if isinstance(segment, Data))
+    opened_table = Table(BytesView(content, "table"), make_codec(GzipOptions()), 0, len(content))
+    stored = opened_table.cursor(listing.block, listing.offset).take(listing.size)
+    found = read_directory(BytesCursor(stored, "listing"), listing.size, "listing")
+    assert {entry.name: Target(entry.reference, entry.number, entry.kind) for entry in found} == entries
+    starts = [position for position, _block in run_headers(stored, 0, listing.size, "listing")]
+    assert max(end - start for start, end in zip(starts, [*starts[1:], listing.size])) <= 8 * KiB
+    at, indexed = 0, []
+    for _ in range(listing.index_count):
+        position, block, length = struct.unpack_from("<III", listing.index, at)
+        name = listing.index[at + 12 : at + 13 + length]
+        at += 13 + length
+        assert stored[position + 20 : position + 21 + length] == name
+        place = opened_table.cursor(block, (listing.offset + position) % (8 * KiB))
+        assert place.take(21 + length)[20:] == name
+        indexed.append(position)
+    assert at == len(listing.index)
+    assert set(indexed) <= set(starts)
+    assert max(b - a for a, b in zip([0, *indexed], [*indexed, listing.size])) <= 16 * KiB
 
 
 GAP = 5 << 30
