@@ -214,6 +214,11 @@ class TestContent:
         assert (unpack(tmp_path / "output", tmp_path / "out") / "etc/new").read_bytes() == b"from a file"
 
 
+def test_directories_as_deep_as_allowed(tmp_path: Path, before: Root) -> None:
+    after = {**before, **{"/d" * depth: simple(Kind.DIRECTORY) for depth in range(1, 255)}, "/d" * 255: simple()}
+    check(tmp_path, before, after, OPTIONS)
+
+
 def test_no_change_keeps_all_but_the_root(tmp_path: Path, before: Root) -> None:
     counters = check(tmp_path, before, before, OPTIONS).counters
     assert (counters.inodes, counters.directories, counters.inodes_gone) == (1, 1, 0)
