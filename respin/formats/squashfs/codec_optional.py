@@ -80,7 +80,7 @@ class LzoCodec:
     def __init__(self, options: LzoOptions) -> None:
         self._lzo = _import("lzo", "python-lzo", "lzo", "error")
         self._options = options
-        self.library = f"lzo {self._lzo.LZO_VERSION_STRING}"
+        self.library = f"lzo {self._lzo.LZO_VERSION_STRING.decode('ascii')}"
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         try:

@@ -1,0 +1,53 @@
+"""The example Node with another root image: taken apart and put together again by the programs that vendors use."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Callable, Optional, Sequence
+
+LABEL = "example-node-1.0"
+_BOOT = (
+    *("-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot", "-boot-load-size", "4"),
+    *("-boot-info-table", "-eltorito-alt-boot", "-e", "isolinux/efiboot.img", "-no-emul-boot"),
+)
+
+
+def run(*argv: object) -> bytes:
+    """The output of a program that must succeed."""
+    done = subprocess.run([str(part) for part in argv], capture_output=True, check=False)
+    assert done.returncode == 0, (argv, done.stderr.decode("utf-8", "replace")[-2000:])
+    return done.stdout
+
+
+def unpacked(iso: Path, directory: Path) -> Path:
+    """The ext image of a classic Node ISO, unpacked below ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", directory / "squashfs.img")
+    run("unsquashfs", "-q", "-n", "-d", directory / "squashfs", directory / "squashfs.img")
+    (directory / "squashfs.img").unlink()
+    return directory / "squashfs/LiveOS/ext3fs.img"
+
+
+def variant(
+    stock: Path, directory: Path, pack: Sequence[str], change: Optional[Callable[[Path], object]] = None
+) -> Path:
+    """``stock`` with its ext image changed by ``change`` and packed with the ``pack`` options of mksquashfs."""
+    image = unpacked(stock, directory / "work")
+    if change is not None:
+        change(image)
+    tree = directory / "tree"
+    run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
+    run("chmod", "-R", "u+w", tree)
+    target = tree / "LiveOS/squashfs.img"
+    target.unlink()
+    run("mksquashfs", image.parents[1], target, "-quiet", "-no-progress", "-noappend", "-all-root", *pack)
+    shutil.rmtree(directory / "work")
+    iso = directory / "node.iso"
+    plain = ("genisoimage", "-quiet", "-J", "-r", "-hide-rr-moved", "-hide-joliet-trans-tbl")
+    run(*plain, "-V", LABEL, "-A", LABEL, *_BOOT, "-o", iso, tree)
+    run("isohybrid", "--uefi", iso)
+    run("implantisomd5", iso)
+    shutil.rmtree(tree)
+    return iso
