@@ -53,7 +53,7 @@ def verify_header(
     if parsed.raw != header:
         raise VerificationError("something follows the header", where=where, finding="malformed")
     package = rpm_header(parsed, where=where)
-    with trust.keyring(Role.RPM, tmpdir) as keyring:
-        judged = [keyring.verify_detached(signature, header) for signature in signatures]
+    keyring = trust.keyring(Role.RPM, tmpdir)
+    judged = [keyring.verify_detached(signature, header) for signature in signatures]
     signers = [trust.judge(Role.RPM, package.name, one, where=where) for one in judged]
     return SignedHeader(package, signers[0])

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class TrustStore:
         self.keys = tuple(keys)
         self.digest = digest
         self.at = at
+        self._keyrings: Dict[Tuple[Role, Path], Keyring] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def load(cls, path: Path, tmpdir: Optional[Path] = None, *, at: Optional[int] = None) -> "TrustStore":
@@ -101,9 +104,17 @@ class TrustStore:
         return tuple(key for key in self.keys if key.role is role)
 
     def keyring(self, role: Role, tmpdir: Path) -> Keyring:
-        """A keyring of the keys of a role; close it. VerificationError (``trust-expired``) for a store past its end."""
+        """A keyring of the keys of a role, made once for each directory; it goes away with the private ``tmpdir``.
+
+        VerificationError (``trust-expired``) for a store past its end.
+        """
         self._require_current()
-        return Keyring([key.public.armored for key in self.of_role(role)], tmpdir, at=self.at)
+        with self._lock:
+            keyring = self._keyrings.get((role, tmpdir))
+            if keyring is None or not keyring.is_there:
+                keyring = Keyring([key.public.armored for key in self.of_role(role)], tmpdir, at=self.at)
+                self._keyrings[role, tmpdir] = keyring
+            return keyring
 
     def require_recent(self, kind: str, name: str, version: str, release: str, *, where: str) -> None:
         """PolicyError (``too-old``) for a Node or a plugin that is older than the store's minimum for it."""
@@ -144,16 +155,15 @@ class TrustStore:
         Raises VerificationError, whose finding is the verdict word in lower case, and PolicyError (``out-of-scope``)
         for a trusted key that may not sign ``subject``.
         """
-        with self.keyring(role, tmpdir) as keyring:
-            judged = keyring.verify_detached_view(signature, [data] if isinstance(data, bytes) else data)
+        pieces = [data] if isinstance(data, bytes) else data
+        judged = self.keyring(role, tmpdir).verify_detached_view(signature, pieces)
         return self.judge(role, subject, judged, where=where)
 
     def verify_clearsigned(
         self, role: Role, subject: str, text: bytes, *, where: str, tmpdir: Path
     ) -> Tuple[TrustedSignature, bytes]:
         """As :meth:`verify_detached` for a clearsigned text; also returns the signed text, and nothing but that."""
-        with self.keyring(role, tmpdir) as keyring:
-            judged, content = keyring.verify_clearsigned(text)
+        judged, content = self.keyring(role, tmpdir).verify_clearsigned(text)
         return self.judge(role, subject, judged, where=where), content
 
     def verify_rpm(self, source: Source, *, where: str, tmpdir: Path) -> VerifiedRpm:
@@ -164,8 +174,7 @@ class TrustStore:
         """
         sealed = seal(source, where=where, limit=LIMITS.rpm)
         try:
-            with self.keyring(Role.RPM, tmpdir) as keyring:
-                judged = verify_sealed([sealed], [where], keyring)[0]
+            judged = verify_sealed([sealed], [where], self.keyring(Role.RPM, tmpdir))[0]
             signer = self._rpm_signer(judged, where)
         except BaseException:
             sealed.close()

@@ -74,8 +74,8 @@ def judge_signatures(
         )
     judged: List[JudgedSignature] = []
     refusals: List[RespinError] = []
-    with trust.keyring(Role.RESPIN, tmpdir) as keyring:
-        found = [keyring.verify_detached(one.sig, envelope.signed_bytes) for one in envelope.signatures]
+    keyring = trust.keyring(Role.RESPIN, tmpdir)
+    found = [keyring.verify_detached(one.sig, envelope.signed_bytes) for one in envelope.signatures]
     for number, (one, signature) in enumerate(zip(envelope.signatures, found), 1):
         if signature.verdict in _BROKEN:
             raise _broken(number, one, signature, where)

@@ -46,7 +46,7 @@ def respun(
 
 def test_verify_and_restore_hold(respun: Tuple[str, Path, Path, Forge], tmp_path: Path) -> None:
     _name, stock, iso, forge = respun
-    verified = forge.verify(iso, json=True)
+    verified = forge.verify(iso)
     assert verified.code == 0, verified.err
     done = respin("restore", iso, "-o", tmp_path / "stock.iso")
     assert done.code == 0, done.err

@@ -7,13 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Iterable, List, Optional, Sequence, Set, Tuple, Type, Union
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from respin.errors import MalformedError, RespinError, UnsupportedError
 from respin.formats.openpgp import cleartext
 from respin.formats.openpgp.home import gpg
 from respin.formats.openpgp.judge import BINARY, TEXT, judge
-from respin.formats.openpgp.keylist import list_keys
+from respin.formats.openpgp.keylist import Strength, list_keys
 from respin.formats.openpgp.model import PublicKey, Signature, Verdict, refused
 from respin.formats.openpgp.packets import SIGNATURE, dearmor, fingerprint, key_material, packets, split_keys
 from respin.limits import LIMITS
@@ -36,14 +36,13 @@ class Keyring:
         self._home = Path(tempfile.mkdtemp(prefix="keyring-", dir=tmpdir))
         self.skipped: Tuple[str, ...] = ()
         try:
-            self._import(list(keys), strict=strict)
-            self.keys, self._strengths = list_keys(self._home)
+            self.keys, self._strengths = self._import(list(keys), strict=strict)
         except BaseException:
             self.close()
             raise
         self._allowed = frozenset(key.fingerprint for key in self.keys)
 
-    def _import(self, files: Sequence[bytes], *, strict: bool) -> None:
+    def _import(self, files: Sequence[bytes], *, strict: bool) -> Tuple[Tuple[PublicKey, ...], Mapping[str, Strength]]:
         wanted: List[Tuple[str, bytes]] = []
         skipped: List[str] = []
         for number, data in enumerate(files, 1):
@@ -55,23 +54,24 @@ class Keyring:
                 skipped.append(str(error))
         if not wanted:
             self.skipped = tuple(skipped)
-            return
+            return (), {}
         # All at once; whatever GnuPG stumbled over is tried again alone, so that it spoils nothing else.
         gpg(self._home, ["--import"], data=b"".join(data for _, data in wanted))
-        known = self._fingerprints()
+        keys, strengths = list_keys(self._home)
+        known = {key.fingerprint for key in keys}
         missing = [(name, data) for name, data in wanted if name not in known]
         for _, data in missing:
             gpg(self._home, ["--import"], data=data)
-        known = self._fingerprints() if missing else known
+        if missing:
+            keys, strengths = list_keys(self._home)
+            known = {key.fingerprint for key in keys}
         for name, _ in missing:
             if name not in known:
                 skipped.append(f"GnuPG does not accept the key {name}: it has no valid self-signature")
                 if strict:
                     raise MalformedError(skipped[-1], remedy="get the key again from its owner")
         self.skipped = tuple(skipped)
-
-    def _fingerprints(self) -> Set[str]:
-        return {key.fingerprint for key in list_keys(self._home)[0]}
+        return keys, strengths
 
     def verify_detached(self, signature: bytes, data: Union[bytes, Sequence[bytes]]) -> Signature:
         """Judge a detached signature over ``data`` (or the concatenation of its pieces)."""
@@ -151,6 +151,11 @@ class Keyring:
             allowed=self._allowed,
             strengths=self._strengths,
         )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its home still exists."""
+        return self._home.is_dir()
 
     def close(self) -> None:
         """Remove the home. No agent was ever started for it."""
