@@ -76,9 +76,10 @@ class Maker:
         """An inode of a kind, or of any."""
         rng = self._rng
         kind = kind or rng.choice(KINDS)
+        modes = (0o755, 0o700, 0o1777) if kind is Kind.DIRECTORY else (0o644, 0o755, 0o4755, 0o600, 0o1777)
         return Thing(
             kind,
-            0o777 if kind is Kind.SYMLINK else rng.choice((0o644, 0o755, 0o4755, 0o600, 0o1777)),
+            0o777 if kind is Kind.SYMLINK else rng.choice(modes),
             *((rng.choice((0, 7, 1000, 70000)), rng.choice((0, 8, 4_000_000_000))) if IS_ROOT else (os.geteuid(),) * 2),
             mtime=rng.choice((0, EPOCH, EPOCH + rng.randrange(1 << 20), 0x8000_0000 + rng.randrange(1 << 20))),
             content=self._content() if kind is Kind.FILE else b"",

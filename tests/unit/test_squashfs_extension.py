@@ -15,6 +15,7 @@ from respin.formats.squashfs import SquashfsImage
 from respin.formats.squashfs.extension import Extension, differences, read_extension
 from respin.formats.squashfs.merge import merge_changes
 from respin.formats.squashfs.root import SquashfsRoot
+from respin.formats.squashfs.superblock import ABSENT
 from tests.support.flatroots import Maker, Root, pack, request, write_root
 from tests.support.images import KiB, write_segments
 
@@ -111,3 +112,13 @@ def test_one_byte_of_a_table_is_another(world: World, table: str, at_end: bool) 
         assert read_extension(opened(world.vendor), opened(bytes(output))) is None
     except MalformedError:
         assert table in ("xattr", "inode")
+
+
+@pytest.mark.parametrize(("field", "layout"), [(8, "<I"), (24, "<H"), (88, "<Q")], ids=["time", "flags", "exports"])
+def test_the_superblock_says_something_else(world: World, field: int, layout: str) -> None:
+    output = bytearray(world.output)
+    if field == 88:
+        struct.pack_into(layout, output, field, ABSENT)
+    else:
+        output[field] ^= 0x40
+    assert read_extension(opened(world.vendor), opened(bytes(output))) is None

@@ -18,7 +18,7 @@ from respin.formats.squashfs.inode import Kind
 from respin.formats.squashfs.lookup import Fragments
 from respin.formats.squashfs.metadata import Table, read_metadata_block, split_reference
 from respin.formats.squashfs.root import Guard, SquashfsRoot
-from respin.formats.squashfs.superblock import SIZE
+from respin.formats.squashfs.superblock import NO_XATTRS, SIZE
 from respin.formats.squashfs.xattr import ENTRY_SIZE, HEADER_SIZE, read_xattr_table
 
 _STEP = 1 << 20
@@ -44,12 +44,16 @@ class Extension:
 def read_extension(before: SquashfsImage, after: SquashfsImage) -> Optional[Extension]:
     """How ``after`` extends ``before``, or None when it doesn't. Reads the tables of both, no data.
 
+    What the superblock says of the image as a whole (times, flags, compressor) must be the same, too.
+
     Raises MalformedError when one of them is damaged.
     """
     mine, theirs = before.superblock, after.superblock
     end = before.options.data_start
     alike = (
-        mine.block_size == theirs.block_size
+        (mine.block_size, mine.mtime, mine.flags & ~NO_XATTRS)
+        == (theirs.block_size, theirs.mtime, theirs.flags & ~NO_XATTRS)
+        and (mine.export_table is None) == (theirs.export_table is None)
         and before.options == after.options
         and before.view.read(SIZE, end - SIZE) == after.view.read(SIZE, end - SIZE)
         and mine.inode_table <= theirs.inode_table
