@@ -138,7 +138,7 @@ def test_every_compressor_and_block_size(tmp_path: Path, options: Sequence[str])
 
 
 def simple(kind: Kind = Kind.FILE, **attributes: object) -> Thing:
-    values = {"mode": 0o644, "uid": 0, "gid": 0, "mtime": EPOCH, **attributes}
+    values = {"mode": 0o755 if kind is Kind.DIRECTORY else 0o644, "uid": 0, "gid": 0, "mtime": EPOCH, **attributes}
     return Thing(kind, **values)  # type: ignore[arg-type]
 
 

@@ -298,7 +298,7 @@ def test_the_undamaged_image_reads_without_error(plain: bytes, source: Path) -> 
 def test_damage_gives_typed_errors_only(plain: bytes, seed: int) -> None:
     tables = struct.unpack_from("<Q", plain, 64)[0]
     areas = [(tables, len(plain)), (tables, len(plain)), (0, 96)]
-    assert outcome(damaged(plain, seed, areas)) in (0, 3, 7)
+    assert outcome(damaged(plain, seed, areas)) in (0, 3, 5, 7)  # 5: another compressor, whose module isn't here
 
 
 class TestLookups:
