@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 from respin import process
+from respin.build.bundles import Verifying
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
-from respin.bundle import verify as verify_bundle
 from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.splice import SplicedSquashfs, splice_file
@@ -77,17 +77,14 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
     signer = signer_for(request)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
+        verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
         base = start.base
         node = open_node(base.view(), built_in())
         require_recent(node, trust)
-        bundles: List[VerifiedBundle] = []
-        for path in request.plugins:
-            with progress.step(f"verifying {path.name}"):
-                bundles.append(verify_bundle(path, trust, workspace.path))
-            stack.callback(bundles[-1].close)
-        require_every_plugin(start.had, tuple(bundles), request.remove)
-        plan = plan_for(node, tuple(bundles), workspace, request.epoch)
+        bundles = verifying.wait(progress)
+        require_every_plugin(start.had, bundles, request.remove)
+        plan = plan_for(node, bundles, workspace, request.epoch)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
         # Anonymous files: they go away with the process, whatever ends it.
@@ -102,7 +99,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         with progress.step("compressing the changed blocks"):
             spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, tuple(bundles), shipped, spliced, _toolchain(node), request.restorable, indexing)
+        job = SealJob(base, plan, bundles, shipped, spliced, _toolchain(node), request.restorable, indexing)
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,
@@ -119,7 +116,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
 def _install(
     base: VerifiedBase,
     plan: InstallPlan,
-    bundles: List[VerifiedBundle],
+    bundles: Tuple[VerifiedBundle, ...],
     metadata: MetadataFile,
     workspace: Workspace,
     progress: Progress,

@@ -17,7 +17,7 @@ def marked(rows: List[Row]) -> Iterator[object]:
         yield pytest.param(row, id=row.name, marks=() if row.quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("row", marked(ROWS))
+@pytest.mark.parametrize("row", list(marked(ROWS)))
 def test_the_row_holds(row: Row, quickstart: Quickstart, tmp_path: Path) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / ".lock").open("w") as lock:  # one machine at a time, whoever else runs tests

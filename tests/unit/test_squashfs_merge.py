@@ -452,7 +452,7 @@ class TestRefusals:
             [Put("/a", Kind.FIFO, 0, 0, 0, 0, link_group="/b")],
             [Put("/a", Kind.DIRECTORY, 0, 0, 0, 0, link_group="/a")],
         ],
-        ids=str,
+        ids=lambda changes: " ".join(change.path for change in changes),
     )
     def test_contradictions(self, image: SquashfsImage, changes: List[Change]) -> None:
         with pytest.raises(RespinError) as caught:
