@@ -114,7 +114,7 @@ def test_members_are_those_that_cpio_put_in(plain: bytes, packing: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    "data", [b"", bytes(100), b"something else", b"070707" + b"0" * 200, gzip.compress(b"no archive")], ids=repr
+    "data", [b"", bytes(100), b"something else", b"070707" + b"0" * 200, gzip.compress(b"no archive", mtime=0)], ids=repr
 )
 def test_what_is_no_archive_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(UnsupportedError):
@@ -135,7 +135,7 @@ def test_numbers_that_int_would_take_and_the_kernel_would_not_are_refused(plain:
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = gzip.compress(plain)
+    packed = gzip.compress(plain, mtime=0)
     monkeypatch.setattr(cpio, "LIMITS", replace(LIMITS, initrd=len(plain)))
     with pytest.raises(UnsupportedError, match="more than"):
         cpio.read(BytesView(packed, "initrd"))
@@ -196,7 +196,7 @@ def test_more_names_than_were_met_are_looked_for(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def initrd(plain: bytes) -> bytes:
-    return gzip.compress(plain)
+    return gzip.compress(plain, mtime=0)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_lines_of_the_boot_configuration_and_members_of_the_initrd(
         configuration = iso.read("/isolinux/isolinux.cfg").decode()
     lines = configuration.splitlines()
     changed = "\n".join([*lines[:-1], "append debug", ""])
-    files = {"isolinux/initrd0.img": gzip.compress(other), "isolinux/isolinux.cfg": changed}
+    files = {"isolinux/initrd0.img": gzip.compress(other, mtime=0), "isolinux/isolinux.cfg": changed}
     found = diff(small, build_classic_iso(tmp_path / "b", files))
     boot = {one.name: one for one in found.section("boot").differences}
     assert boot["/isolinux/isolinux.cfg"].detail["lines"] == [f"-{lines[-1]}", "+append debug"]
