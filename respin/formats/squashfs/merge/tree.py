@@ -128,24 +128,25 @@ class TreeWriter:
                 return self._directory(node, path, self._root.inode(old.number), old.number, parent)
             return self._directory(node, path, None, self._number(), parent)
         if change.link_group is None:
-            return self._put(change, 1)
+            return self._put(change, 1, None if old is None else self._root.inode(old.number))
         if change.link_group not in self._linked:
             first = self._request.groups[change.link_group]
-            self._linked[change.link_group] = self._put(first, self._request.links[change.link_group])
+            vendor = self._root.lookup(first.path)
+            self._linked[change.link_group] = self._put(first, self._request.links[change.link_group], vendor)
         return self._linked[change.link_group]
 
-    def _put(self, put: Put, nlink: int) -> Target:
+    def _put(self, put: Put, nlink: int, vendor: Optional[Inode]) -> Target:
+        """Write a new inode; ``vendor`` is what the vendor has at its path."""
         number = self._number()
         owner = self._owner(put, number)
         if put.kind is Kind.FILE:
-            record = file_inode(owner, self._file(put), nlink)
+            record = file_inode(owner, self._file(put, vendor), nlink)
         else:
             target = (put.target or "").encode("utf-8", "surrogateescape") if put.kind is Kind.SYMLINK else b""
             record = other_inode(owner, put.kind, nlink, target=target, rdev=put.rdev)
         return self._written(record, number, put.kind)
 
-    def _file(self, put: Put) -> StoredFile:
-        vendor = self._root.lookup(put.path)
+    def _file(self, put: Put, vendor: Optional[Inode]) -> StoredFile:
         file = self._root.file(vendor, put.path) if vendor is not None and vendor.is_file else None
         if put.content is None:
             if vendor is None or file is None:
