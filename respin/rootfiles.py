@@ -10,11 +10,9 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UsageError
-from respin.formats.ext.content import ExtFileView
-from respin.formats.ext.image import ExtImage
-from respin.formats.ext.inode import ExtInode
 from respin.formats.iso9660.image import IsoImage
 from respin.node.image import open_root
+from respin.roottree import RootTree, TreeInode
 from respin.safepath import absolute
 
 _KINDS: Mapping[int, str] = {
@@ -71,7 +69,7 @@ def list_files(view: ByteView, top: str = "/") -> Iterator[RootFile]:
         yield _describe(root, path, inode)
 
 
-def open_file(view: ByteView, path: str) -> ExtFileView:
+def open_file(view: ByteView, path: str) -> ByteView:
     """The content of the regular file that ``path`` leads to, symbolic links followed inside the image."""
     root = open_root(IsoImage.open(view))
     found = root.resolve(_absolute(path))
@@ -82,8 +80,8 @@ def open_file(view: ByteView, path: str) -> ExtFileView:
     return root.file_view(found.inode, f"{root.view.name}:{found.path}")
 
 
-def _find(root: ExtImage, path: str) -> ExtInode:
-    inode = root.lookup(_absolute(path))
+def _find(root: RootTree[Any], path: str) -> TreeInode:
+    inode: Optional[TreeInode] = root.lookup(_absolute(path))
     if inode is None:
         raise _missing(path, root)
     return inode
@@ -98,13 +96,13 @@ def _absolute(path: str) -> str:
         ) from None
 
 
-def _missing(path: str, root: ExtImage) -> UsageError:
+def _missing(path: str, root: RootTree[Any]) -> UsageError:
     return UsageError(
         f"there is no {path} in the root image", where=root.view.name, remedy="`respin inspect ISO --files` lists all"
     )
 
 
-def _describe(root: ExtImage, path: str, inode: ExtInode) -> RootFile:
+def _describe(root: RootTree[Any], path: str, inode: TreeInode) -> RootFile:
     return RootFile(
         path,
         inode.mode,

@@ -7,7 +7,7 @@ the classic Node's: a squashfs that holds one ext2/3/4 image. Everything else is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import UnsupportedError
@@ -15,10 +15,12 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.nested import NestedView
+from respin.formats.squashfs.root import SquashfsRoot
 from respin.limits import LIMITS
 from respin.node import versionfile
 from respin.node.places import MODULES
 from respin.node.profile import Profile
+from respin.roottree import RootTree
 from respin.safepath import show
 
 SQUASHFS_MAGIC = b"hsqs"
@@ -110,7 +112,10 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
     """
     iso = IsoImage.open(view)
     identity = identify(iso, profiles)
-    path, squashfs, image = _open_root_image(iso, identity)
+    path, squashfs = _open_squashfs(iso, identity)
+    image = find_root_file(squashfs)
+    if image is None:
+        raise _unsupported(identity, iso)
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
         raise UnsupportedError(
@@ -124,14 +129,21 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
     return NodeImage(iso, identity, identity.profile, path, squashfs, image, nested, ExtImage.open(nested))
 
 
-def open_root(iso: IsoImage) -> ExtImage:
-    """The root file system of any ISO whose root image can be read; a profile is not needed. Errors as above."""
-    _path, squashfs, image = _open_root_image(iso, identify(iso, ()))
+def open_root(iso: IsoImage) -> RootTree[Any]:
+    """The root file system of any ISO whose root image can be read, nested or flat; a profile is not needed.
+
+    Errors as above.
+    """
+    identity = identify(iso, ())
+    _path, squashfs = _open_squashfs(iso, identity)
+    image = find_root_file(squashfs)
+    if image is None:
+        return SquashfsRoot(squashfs)
     return ExtImage.open(squashfs.open_file(image.path, cache_size=CACHE))
 
 
-def _open_root_image(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImage, SquashfsFile]:
-    """Path of the root image in the ISO, the squashfs that it is, and the file in it that holds the root."""
+def _open_squashfs(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImage]:
+    """Path of the root image in the ISO, and the squashfs that it is."""
     if identity.root_image is None:
         raise UnsupportedError(
             "this ISO has no root image where live media have one",
@@ -140,14 +152,9 @@ def _open_root_image(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsIm
             finding="layout",
         )
     view = iso.file_view(identity.root_image)
-    where = f"{iso.view.name}:{identity.root_image}"
     if not magic_at(view, 0, SQUASHFS_MAGIC):
-        raise _unsupported(identity, where)
-    squashfs = SquashfsImage.open(view)
-    image = find_root_file(squashfs)
-    if image is None:
-        raise _unsupported(identity, where)
-    return identity.root_image, squashfs, image
+        raise _unsupported(identity, iso)
+    return identity.root_image, SquashfsImage.open(view)
 
 
 def find_root_file(squashfs: SquashfsImage) -> Optional[SquashfsFile]:
@@ -178,10 +185,10 @@ def magic_at(view: ByteView, offset: int, magic: bytes) -> bool:
     return view.size >= offset + len(magic) and view.read(offset, len(magic)) == magic
 
 
-def _unsupported(identity: Identity, where: str) -> UnsupportedError:
+def _unsupported(identity: Identity, iso: IsoImage) -> UnsupportedError:
     return UnsupportedError(
         f"the root image is a {identity.layout}; this version builds on a squashfs that holds one ext image",
-        where=where,
+        where=f"{iso.view.name}:{identity.root_image}",
         remedy="`respin inspect` shows what else was found",
         finding="layout",
     )

@@ -114,7 +114,9 @@ def test_members_are_those_that_cpio_put_in(plain: bytes, packing: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    "data", [b"", bytes(100), b"something else", b"070707" + b"0" * 200, gzip.compress(b"no archive", mtime=0)], ids=repr
+    "data",
+    [b"", bytes(100), b"something else", b"070707" + b"0" * 200, gzip.compress(b"no archive", mtime=0)],
+    ids=repr,
 )
 def test_what_is_no_archive_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(UnsupportedError):
