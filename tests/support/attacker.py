@@ -92,7 +92,8 @@ class Forgery:
 
     def set_restore_map(self, document: Dict[str, Any], originals: bytes) -> None:
         """Write the map back; packed as small as it gets, so that there is room for more entries."""
-        packed = zlib.compress(originals, 9)
+        packers = [zlib.compressobj(9, zlib.DEFLATED, 15, 9, how) for how in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED)]
+        packed = min((packer.compress(originals) + packer.flush() for packer in packers), key=len)
         numbers = [number for triple in document["copies"] for number in triple]
         document = {**document, "copies": numbers, "originals": len(originals), "packed": len(packed)}
         line = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
