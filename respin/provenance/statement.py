@@ -81,7 +81,7 @@ class Claims:
     root_image: str
     root_image_sha256: str
     root_image_size: int
-    inner_image: str
+    inner_image: str  # empty for a flat root
     plugins: Tuple[Mapping[str, Any], ...]
     packages: Tuple[Mapping[str, Any], ...]
     changes: Tuple[Entry, ...]
@@ -160,7 +160,7 @@ def compose(
                 "respin_architecture": plan.architecture,
                 "respin_epoch": plan.epoch,
                 "respin_profile": node.profile.id,
-                "respin_inner_image": node.image.path,
+                "respin_inner_image": node.image.inner_path,
             },
             resolved_dependencies=tuple(dependencies),
         ),
@@ -234,7 +234,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         profile=internal.text("respin_profile"),
         epoch=internal.integer("respin_epoch"),
         architecture=internal.text("respin_architecture"),
-        inner_image=internal.text("respin_inner_image"),
+        inner_image=internal.text("respin_inner_image", empty=True),
         root_image=image.name,
         root_image_sha256=image.sha256,
         root_image_size=image_notes.integer("respin_size"),
