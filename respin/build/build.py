@@ -21,6 +21,7 @@ from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
 from respin.node.places import FACTS
 from respin.node.profile import built_in
+from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, ordered
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
@@ -153,8 +154,10 @@ def _toolchain(node: NodeImage) -> Mapping[str, str]:
     """The versions of what takes part in making the bytes."""
     library, _, version = node.squashfs.codec.library.partition(" ")
     rpm = process.run(["rpm", "--version"]).stdout.decode("ascii", "replace").strip().rpartition(" ")[2]
-    e2fsprogs = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
-    return {"rpm": rpm, "e2fsprogs": e2fsprogs, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
+    found = {"rpm": rpm, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
+    if isinstance(node.image, NestedRoot):
+        found["e2fsprogs"] = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
+    return found
 
 
 def _counters(made: NewRoot, sealed: Sealed) -> Mapping[str, int]:

@@ -166,14 +166,7 @@ def plan_for(
     """The plan to install ``bundles`` on a Node, at the time ``epoch`` if it is given."""
     if not bundles:
         raise UsageError("no plugin is given, so there is nothing to build", remedy="give --plugin BUNDLE")
-    if not isinstance(node.image, NestedRoot):
-        raise UnsupportedError(
-            "the root image is a flat squashfs, which can be read but not built on",
-            where=node.squashfs.view.name,
-            remedy="`respin inspect` and `respin diff` read it",
-            finding="layout",
-        )
-    if node.image.tree.superblock.dirty:
+    if isinstance(node.image, NestedRoot) and node.image.tree.superblock.dirty:
         raise UnsupportedError(
             "the root's file system was not unmounted cleanly when the vendor made it",
             where=node.root.view.name,

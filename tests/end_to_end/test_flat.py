@@ -1,0 +1,196 @@
+"""A Node whose root image is a flat squashfs: respun, verified, restored; what came out is read by other programs."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple
+
+import pytest
+
+from tests.end_to_end.conftest import GOOD_FILES, sha256
+from tests.support.forge import Forge, respin
+from tests.support.keys import KeyWorld
+from tests.support.variants import flat_variant, run
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="packing and unpacking a root with its owners takes root"),
+    pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE"),
+]
+
+PACKS = {
+    "zstd": ("-comp", "zstd", "-Xcompression-level", "3", "-b", "256K"),
+    "gzip": ("-comp", "gzip", "-Xcompression-level", "2"),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """The flat stock ISO, the plugin, the respun ISO, what the build said, and what made them."""
+
+    stock: Path
+    plugin: Path
+    output: Path
+    document: Dict[str, Any]
+    forge: Forge
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name == "gzip" else ()) for name in PACKS]
+)
+def world(
+    request: pytest.FixtureRequest, key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    """One respin for all tests."""
+    tmp = tmp_path_factory.mktemp(f"flat-{request.param}")
+    stock = flat_variant(stock_iso, tmp, PACKS[request.param])
+    forge = Forge(key_world, stock, tmp)
+    plugin = forge.plugin(
+        "good",
+        files=GOOD_FILES,
+        sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
+        effects='users = ["good"]\ngroups = ["good"]',
+    )
+    done = forge.build(tmp / "out.iso", plugin, json=True)
+    assert done.code == 0, done.err
+    return World(stock, plugin, tmp / "out.iso", done.json, forge)
+
+
+def extracted(iso: Path, directory: Path) -> Path:
+    """The root image of an ISO."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", directory / "squashfs.img")
+    return directory / "squashfs.img"
+
+
+Tree = Dict[str, Tuple[Any, ...]]
+_CONTENT, _XATTRS = 5, 6  # places in a tuple of facts
+
+
+def tree(top: Path) -> Tree:
+    """Every path below ``top`` with all its attributes and, for those with several names, the first of them."""
+    found: Tree = {}
+    first: Dict[int, str] = {}
+    for path in walk(top):
+        name = "/" + str(path.relative_to(top)) if path != top else "/"
+        status = os.lstat(path)
+        content = ""
+        if stat.S_ISREG(status.st_mode):
+            content = sha256(path)
+        elif stat.S_ISLNK(status.st_mode):
+            content = os.readlink(path)
+        xattrs = attributes_of(path)
+        links = "" if stat.S_ISDIR(status.st_mode) else first.setdefault(status.st_ino, name)
+        found[name] = (
+            *(stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid),
+            *(int(status.st_mtime), content, tuple(sorted(xattrs.items())), status.st_rdev, links),
+        )
+    return found
+
+
+def attributes_of(path: Path) -> Dict[str, bytes]:
+    """The extended attributes; none where the file system has no such thing."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return {}
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+
+
+def walk(top: Path) -> Iterator[Path]:
+    """``top`` and everything below, sorted."""
+    yield top
+    for name in sorted(os.listdir(top)):
+        path = top / name
+        if path.is_dir() and not path.is_symlink():
+            yield from walk(path)
+        else:
+            yield path
+
+
+@pytest.fixture(scope="module")
+def trees(world: World, tmp_path_factory: pytest.TempPathFactory) -> Tuple[Tree, Tree]:
+    """The vendor's tree and the respun one, unpacked by unsquashfs."""
+    found = []
+    for iso in (world.stock, world.output):
+        tmp = tmp_path_factory.mktemp("tree")
+        run("unsquashfs", "-q", "-n", "-d", tmp / "root", extracted(iso, tmp))
+        found.append(tree(tmp / "root"))
+        shutil.rmtree(tmp)
+    return found[0], found[1]
+
+
+def test_verified_with_and_without_the_vendors_iso(world: World) -> None:
+    assert world.document["verification"]["verdict"] == "PASSED"
+    for base in (None, world.stock):
+        done = world.forge.verify(world.output, base=base)
+        assert done.code == 0, done.err
+
+
+def test_restored_to_the_vendors_iso(world: World, tmp_path: Path) -> None:
+    done = respin("restore", world.output, "-o", tmp_path / "stock.iso")
+    assert done.code == 0, done.err
+    assert sha256(tmp_path / "stock.iso") == sha256(world.stock)
+
+
+def test_built_twice_to_the_same_bytes(world: World, tmp_path: Path) -> None:
+    unsigned = {"sign_key": None, "gnupg_home": None, "unsigned": True}
+    for name in ("a.iso", "b.iso"):
+        done = world.forge.build(tmp_path / name, world.plugin, **unsigned)
+        assert done.code == 0, done.err
+    assert sha256(tmp_path / "a.iso") == sha256(tmp_path / "b.iso")
+
+
+def test_the_tree_is_the_vendors_and_the_declared_changes(world: World, trees: Tuple[Tree, Tree]) -> None:
+    before, after = trees
+    differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    inspected = respin("inspect", world.output, "--json")
+    assert inspected.code == 0, inspected.err
+    assert inspected.json["node"]["inner_image"] is None
+    assert inspected.json["provenance"]["changes"] == len(differing), sorted(differing)
+    added = {path for path in differing if path not in before}
+    assert {path for path in GOOD_FILES} <= added
+    counters = world.document["counters"]
+    assert (len(added), len(differing - added)) == (counters["paths_added"], counters["paths_changed"])
+    assert not before.keys() - after.keys()
+    for path, content in GOOD_FILES.items():
+        digest = hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+        assert after[path][_CONTENT] == digest
+
+
+def test_the_kernel_shows_the_same_tree(world: World, trees: Tuple[Tree, Tree], tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    image = extracted(world.output, tmp_path)
+    done = subprocess.run(["mount", "-o", "loop,ro", image, mount], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no loop mount of this squashfs here: {done.stderr.decode().strip()}")
+    try:
+        shown, unpacked = tree(mount), trees[1]
+        if not any(facts[_XATTRS] for facts in shown.values()):  # a kernel without them
+            unpacked = {path: (*facts[:_XATTRS], (), *facts[_XATTRS + 1 :]) for path, facts in unpacked.items()}
+        assert shown == unpacked
+    finally:
+        run("umount", mount)
+
+
+def test_a_respun_iso_is_a_base(world: World, tmp_path: Path) -> None:
+    plugin = world.forge.plugin("second", files={"/usr/share/second/data": "more\n" * 100})
+    done = world.forge.build(tmp_path / "both.iso", world.plugin, plugin, base=world.output, json=True)
+    assert done.code == 0, done.err
+
+
+def test_compared_with_its_stock(world: World) -> None:
+    done = respin("diff", world.stock, world.output, "--json")
+    assert done.code in (0, 1), done.err
+    names = {one["name"] for one in done.json["sections"]["files"]["differences"]}
+    assert set(GOOD_FILES) <= names
+    assert len(names) == world.document["counters"]["paths_added"] + world.document["counters"]["paths_changed"]
