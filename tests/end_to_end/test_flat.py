@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -14,7 +15,13 @@ from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 
+from respin.byteview import BytesView
+from respin.formats.squashfs.image import SquashfsImage
+from respin.formats.squashfs.inode import Kind
+from respin.formats.squashfs.merge import Change, Put, Removal
+from respin.formats.squashfs.root import SquashfsRoot
 from tests.end_to_end.conftest import GOOD_FILES, sha256
+from tests.support.attacker import Forgery, evil_flat_build
 from tests.support.forge import Forge, respin
 from tests.support.keys import KeyWorld
 from tests.support.variants import flat_variant, run
@@ -32,9 +39,10 @@ PACKS = {
 
 @dataclass(frozen=True)
 class World:
-    """The flat stock ISO, the plugin, the respun ISO, what the build said, and what made them."""
+    """The flat stock ISO and its root image, the plugin, the respun ISO, what the build said, and what made them."""
 
     stock: Path
+    image: Path
     plugin: Path
     output: Path
     document: Dict[str, Any]
@@ -54,12 +62,13 @@ def world(
     plugin = forge.plugin(
         "good",
         files=GOOD_FILES,
+        directives={"/usr/libexec/good/tool": "%attr(0755,root,root) %caps(cap_net_raw=ep)"},
         sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
         effects='users = ["good"]\ngroups = ["good"]',
     )
     done = forge.build(tmp / "out.iso", plugin, json=True)
     assert done.code == 0, done.err
-    return World(stock, plugin, tmp / "out.iso", done.json, forge)
+    return World(stock, extracted(stock, tmp), plugin, tmp / "out.iso", done.json, forge)
 
 
 def extracted(iso: Path, directory: Path) -> Path:
@@ -161,6 +170,8 @@ def test_the_tree_is_the_vendors_and_the_declared_changes(world: World, trees: T
     counters = world.document["counters"]
     assert (len(added), len(differing - added)) == (counters["paths_added"], counters["paths_changed"])
     assert not before.keys() - after.keys()
+    capabilities = dict(after["/usr/libexec/good/tool"][_XATTRS])
+    assert capabilities == {"security.capability": bytes.fromhex("0100000200200000000000000000000000000000")}
     for path, content in GOOD_FILES.items():
         digest = hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
         assert after[path][_CONTENT] == digest
@@ -194,3 +205,75 @@ def test_compared_with_its_stock(world: World) -> None:
     names = {one["name"] for one in done.json["sections"]["files"]["differences"]}
     assert set(GOOD_FILES) <= names
     assert len(names) == world.document["counters"]["paths_added"] + world.document["counters"]["paths_changed"]
+
+
+def test_packing_flat_is_no_difference(world: World, stock_iso: Path) -> None:
+    done = respin("diff", stock_iso, world.stock, "--json")
+    assert done.json["sections"]["files"]["differences"] == []
+    assert done.json["sections"]["packages"]["differences"] == []
+
+
+def attributes_in(world: World, path: str) -> Dict[str, Any]:
+    """What the vendor says of a file, as a request needs it."""
+    inode = SquashfsRoot.open(BytesView(world.image.read_bytes(), "vendor")).stat(path)
+    return {"mode": stat.S_IMODE(inode.mode), "uid": inode.uid, "gid": inode.gid, "mtime": inode.mtime}
+
+
+def refused(world: World, iso: Path) -> str:
+    """The finding of a refusal, with the vendor's ISO out of the respun one."""
+    done = world.forge.verify(iso, base=None)
+    assert done.code in (3, 4), f"{done.code}: {done.out} {done.err}"
+    return str(done.json["error"]["finding"])
+
+
+def evil(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *changes: Change) -> str:
+    """What verification finds in a respin with more changes than the plugin's."""
+    return refused(world, evil_flat_build(world.forge, world.plugin, tmp_path / "evil.iso", changes, monkeypatch))
+
+
+def test_the_attackers_tools_work(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the tests below would prove nothing."""
+    iso = evil_flat_build(world.forge, world.plugin, tmp_path / "plain.iso", (), monkeypatch)
+    done = world.forge.verify(iso, base=None)
+    assert done.code == 0, done.err
+    forged = Forgery(iso, tmp_path / "forged.iso", world.forge.keys).finish()
+    assert world.forge.verify(forged, base=None).code == 0
+
+
+def test_another_mode_of_a_vendors_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/usr/bin/env"
+    put = Put(path, Kind.FILE, **{**attributes_in(world, path), "mode": 0o4755})
+    assert evil(world, tmp_path, monkeypatch, put) == "vendor-path-changed"
+
+
+def test_other_content_of_a_vendors_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/usr/bin/env"
+    put = Put(path, Kind.FILE, **attributes_in(world, path), content=BytesView(b"6.6.6.6 updates\n", path))
+    assert evil(world, tmp_path, monkeypatch, put) == "vendor-path-changed"
+
+
+def test_one_file_more(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Put("/usr/bin/more-than-that", Kind.FILE, 0o4755, 0, 0, 0, content=BytesView(b"#!/bin/sh\n", "new"))
+    assert evil(world, tmp_path, monkeypatch, put) == "undeclared-effect"
+
+
+def test_one_file_less(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evil(world, tmp_path, monkeypatch, Removal("/usr/bin/env")) == "vendor-path-changed"
+
+
+@pytest.mark.parametrize("place", ["vendor's data", "vendor's inodes", "superblock"])
+def test_another_byte_of_the_root_image(world: World, tmp_path: Path, place: str) -> None:
+    forgery = Forgery(world.output, tmp_path / "forged.iso", world.forge.keys)
+    offset, size = forgery.place("/LiveOS/squashfs.img")
+    output = SquashfsImage.open(BytesView(bytes(forgery.data[offset : offset + size]), "output"))
+    at = {
+        "vendor's data": output.options.data_start + 1000,
+        "vendor's inodes": output.superblock.inode_table + 1000,
+        "superblock": 8,  # its time
+    }[place]
+    forgery.change(offset + at, bytes([forgery.data[offset + at] ^ 1]))
+    statement = json.loads(forgery.read("/respin.json"))
+    image = bytes(forgery.data[offset : offset + size])
+    statement["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = hashlib.sha256(image).hexdigest()
+    forgery.write("/respin.json", json.dumps(statement, sort_keys=True, separators=(",", ":")).encode())
+    assert refused(world, forgery.finish()) in ("not-the-vendors", "malformed")
