@@ -35,7 +35,12 @@ def all_pairs(before: RootTree[Any], after: RootTree[Any]) -> Iterator[Pair]:
 
 
 def pairs_of_extension(before: SquashfsRoot, after: SquashfsRoot, extension: Extension) -> Iterator[Pair]:
-    """The paths at which ``after`` may differ from what it extends, the root first, if the data of both is the same."""
+    """The paths at which ``after`` may differ from what it extends, the root first, if the data of both is the same.
+
+    Raises MalformedError when a number stands for several inodes anywhere in ``after``: the kernel takes these for one.
+    """
+    for _path, _entries in after.directories():
+        pass  # the reader itself compares what all of them say of one number
     yield "/", before.root, after.root
     for path, old, new in differences(before, after, extension):
         yield path, None if old is None else before.inode(old.number), None if new is None else after.inode(new.number)

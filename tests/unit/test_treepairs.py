@@ -10,11 +10,13 @@ from typing import Any, List, Optional, Set, Tuple
 import pytest
 
 from respin.byteview import BytesView
-from respin.errors import UnsupportedError, VerificationError
+from respin.errors import MalformedError, UnsupportedError, VerificationError
 from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.extension import read_extension
 from respin.formats.squashfs.image import SquashfsImage
-from respin.formats.squashfs.merge import merge_changes
+from respin.formats.squashfs.inode import Kind
+from respin.formats.squashfs.merge import Put, merge_changes
+from respin.formats.squashfs.merge.tree import TreeWriter
 from respin.formats.squashfs.root import SquashfsRoot
 from respin.node.rootimage import FlatRoot
 from respin.node.treepairs import all_pairs, delta_of, pairs_of_extension, visit_all
@@ -106,6 +108,22 @@ def test_another_byte_of_the_vendors_data(world: World) -> None:
         compare_flat(*world.roots(bytes(output)), SILENT)
     assert caught.value.finding == "not-the-vendors"
     assert str(caught.value.where) == f"output, byte {start + 10}"
+
+
+def test_a_new_file_with_the_number_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes inodes of one number for one file: what it shows depends on which name was used first."""
+    source = tmp_path / "tree"
+    (source / "bin").mkdir(parents=True)
+    (source / "share").mkdir()
+    (source / "bin/sudo").write_bytes(b"the vendor's")
+    vendor = SquashfsImage.open(BytesView(pack(source, tmp_path / "vendor").read_bytes(), "vendor"))
+    taken = SquashfsRoot(vendor).stat("/bin/sudo").number
+    monkeypatch.setattr(TreeWriter, "_number", lambda self: taken)
+    put = Put("/share/new", Kind.FILE, 0o644, 0, 0, 0, content=BytesView(b"another", "new"))
+    merged = merge_changes(vendor, [put])
+    output = SquashfsImage.open(SegmentsView(merged.segments, vendor.view, "output"))
+    with pytest.raises(MalformedError, match=f"inode {taken} "):
+        compare_flat(FlatRoot.open(output), FlatRoot.open(vendor), SILENT)
 
 
 def test_bytes_behind_the_new_image(world: World) -> None:
