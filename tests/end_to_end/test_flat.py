@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
@@ -16,14 +17,17 @@ from typing import Any, Dict, Iterator, Tuple
 import pytest
 
 from respin.byteview import BytesView
+from respin.errors import MalformedError
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.inode import Kind
 from respin.formats.squashfs.merge import Change, Put, Removal
 from respin.formats.squashfs.root import SquashfsRoot
+from respin.provenance import statement
 from tests.end_to_end.conftest import GOOD_FILES, sha256
 from tests.support.attacker import Forgery, evil_flat_build
 from tests.support.forge import Forge, respin
 from tests.support.keys import KeyWorld
+from tests.support.ordinary import built_by_an_ordinary_user
 from tests.support.variants import flat_variant, run
 
 pytestmark = [
@@ -150,12 +154,56 @@ def test_restored_to_the_vendors_iso(world: World, tmp_path: Path) -> None:
     assert sha256(tmp_path / "stock.iso") == sha256(world.stock)
 
 
-def test_built_twice_to_the_same_bytes(world: World, tmp_path: Path) -> None:
+def test_built_again_to_the_same_bytes(world: World) -> None:
+    done = respin(
+        *("reproduce", world.output, "--plugin", world.plugin, "--trust", world.forge.keys.trust, "--json"),
+    )
+    assert done.code == 0, f"{done.out} {done.err}"
+
+
+def test_built_by_an_ordinary_user_to_the_same_bytes(world: World, tmp_path: Path) -> None:
     unsigned = {"sign_key": None, "gnupg_home": None, "unsigned": True}
-    for name in ("a.iso", "b.iso"):
-        done = world.forge.build(tmp_path / name, world.plugin, **unsigned)
+    done = world.forge.build(tmp_path / "ours.iso", world.plugin, **unsigned)
+    assert done.code == 0, done.err
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        theirs = built_by_an_ordinary_user(world.forge, world.plugin, place)
+        assert sha256(tmp_path / "ours.iso") == sha256(theirs)
+        assert {path.name for path in theirs.parent.iterdir()} == {"theirs.iso", "theirs.iso.added.cdx.json"}
+
+
+def test_bills_of_materials_name_what_those_of_a_nested_root_name(
+    world: World, stock_iso: Path, tmp_path: Path
+) -> None:
+    packages = []
+    for number, iso in enumerate((stock_iso, world.stock, world.output)):
+        done = respin("sbom", iso, "--all", "-o", tmp_path / f"{number}.json")
         assert done.code == 0, done.err
-    assert sha256(tmp_path / "a.iso") == sha256(tmp_path / "b.iso")
+        packages.append({one["purl"] for one in json.loads((tmp_path / f"{number}.json").read_text())["components"]})
+    assert packages[0] == packages[1]
+    (added,) = packages[2] - packages[1]
+    assert "/good@" in added
+
+
+def test_a_statement_about_a_flat_root_names_no_image_inside(world: World, tmp_path: Path) -> None:
+    document = json.loads(Forgery(world.output, tmp_path / "unused.iso", world.forge.keys).read("/respin.json"))
+    definition = document["predicate"]["buildDefinition"]
+    assert definition["buildType"] == statement.FLAT_BUILD
+    assert statement.parse(encoded(document), where="x").inner_image == ""
+    definition["internalParameters"]["respin_inner_image"] = "/LiveOS/ext3fs.img"
+    with pytest.raises(MalformedError, match="inside a flat root"):
+        statement.parse(encoded(document), where="x")
+    definition["buildType"] = statement.NESTED_BUILD
+    assert statement.parse(encoded(document), where="x").inner_image == "/LiveOS/ext3fs.img"
+    del definition["internalParameters"]["respin_inner_image"]
+    with pytest.raises(MalformedError, match="respin_inner_image"):
+        statement.parse(encoded(document), where="x")
+
+
+def encoded(document: Any) -> bytes:
+    """Bytes of a statement."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def test_the_tree_is_the_vendors_and_the_declared_changes(world: World, trees: Tuple[Tree, Tree]) -> None:
@@ -272,8 +320,8 @@ def test_another_byte_of_the_root_image(world: World, tmp_path: Path, place: str
         "superblock": 8,  # its time
     }[place]
     forgery.change(offset + at, bytes([forgery.data[offset + at] ^ 1]))
-    statement = json.loads(forgery.read("/respin.json"))
+    document = json.loads(forgery.read("/respin.json"))
     image = bytes(forgery.data[offset : offset + size])
-    statement["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = hashlib.sha256(image).hexdigest()
-    forgery.write("/respin.json", json.dumps(statement, sort_keys=True, separators=(",", ":")).encode())
+    document["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = hashlib.sha256(image).hexdigest()
+    forgery.write("/respin.json", encoded(document))
     assert refused(world, forgery.finish()) in ("not-the-vendors", "malformed")
