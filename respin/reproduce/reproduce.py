@@ -110,7 +110,9 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
                 base=request.base or request.iso,
                 plugins=plugins,
                 trust=request.trust,
-                output=request.keep or workspace.path / "rebuilt.iso",
+                # Not in the workspace itself: that is locked as long as this process lives, an output's directory while
+                # names are given in it.
+                output=request.keep or workspace.directory("rebuilt") / "rebuilt.iso",
                 claim=claim,
                 epoch=claims.epoch,
                 restorable=claims.restorable,

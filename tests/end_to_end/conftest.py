@@ -10,11 +10,14 @@ from typing import Any, Dict
 
 import pytest
 
+from tests.support.attacker import Forgery
 from tests.support.forge import Forge
 from tests.support.keys import KeyWorld
 from tests.support.quickstart import ExampleNode, example_node
 
 __all__ = ["example_node"]
+
+ROOM = 256
 
 GOOD_FILES = {
     "/usr/share/good/data": "good data\n" * 1000,
@@ -49,23 +52,32 @@ def forge(key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="session")
-def good_plugin(forge: Forge) -> Path:
-    """A plugin that does nothing wrong: files, a user made in %pre, a scriptlet that looks around."""
-    return forge.plugin(
-        "good",
-        files=GOOD_FILES,
-        sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
-        effects='users = ["good"]\ngroups = ["good"]',
-    )
+def respun(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Respun:
+    """The good plugin on the stock Node. What pads its restore map gives an attacker room to add to it."""
+    tmp = tmp_path_factory.mktemp("respun")
+    for places in ((), ("/usr/lib",), ("/var/lib",), ("/usr/lib", "/var/lib"), ("/usr/bin",)):
+        # In another directory of the vendor's, which lies in another compressed block: another original to keep.
+        plugin = _good_plugin(forge, {f"{place}/good-room": "room\n" for place in places})
+        done = forge.build(tmp / "respun.iso", plugin, json=True, force=True)
+        assert done.code == 0, done.err
+        if Forgery(tmp / "respun.iso", tmp / "unused", forge.keys).room() >= ROOM:
+            return Respun(plugin, tmp / "respun.iso", done.json)
+    raise AssertionError(f"no restore map with {ROOM} bytes to spare")
 
 
 @pytest.fixture(scope="session")
-def respun(forge: Forge, good_plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Respun:
-    """The good plugin on the stock Node."""
-    output = tmp_path_factory.mktemp("respun") / "respun.iso"
-    done = forge.build(output, good_plugin, json=True)
-    assert done.code == 0, done.err
-    return Respun(good_plugin, output, done.json)
+def good_plugin(respun: Respun) -> Path:
+    """A plugin that does nothing wrong: files, a user made in %pre, a scriptlet that looks around."""
+    return respun.plugin
+
+
+def _good_plugin(forge: Forge, more: Dict[str, str]) -> Path:
+    return forge.plugin(
+        "good",
+        files={**GOOD_FILES, **more},
+        sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
+        effects='users = ["good"]\ngroups = ["good"]',
+    )
 
 
 def sha256(path: Path) -> str:

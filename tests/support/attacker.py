@@ -94,11 +94,18 @@ class Forgery:
 
     def set_restore_map(self, document: Dict[str, Any], originals: bytes) -> None:
         """Write the map back; packed as small as it gets, so that there is room for more entries."""
+        self.write("/respin.restore", self._packed(document, originals))
+
+    def room(self) -> int:
+        """Bytes that the restore map could be longer."""
+        return self.place("/respin.restore")[1] - len(self._packed(*self.restore_map()))
+
+    def _packed(self, document: Dict[str, Any], originals: bytes) -> bytes:
         packed = zlib.compress(originals, 9)
         numbers = [number for triple in document["copies"] for number in triple]
         document = {**document, "copies": numbers, "originals": len(originals), "packed": len(packed)}
         line = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-        self.write("/respin.restore", line + packed)
+        return line + packed
 
     def finish(self, key: str = "respin", size: Optional[int] = None) -> Path:
         """Make digest, media check and signature right again and write the file.
