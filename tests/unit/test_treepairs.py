@@ -122,8 +122,9 @@ def test_a_new_file_with_the_number_of_another(tmp_path: Path, monkeypatch: pyte
     put = Put("/share/new", Kind.FILE, 0o644, 0, 0, 0, content=BytesView(b"another", "new"))
     merged = merge_changes(vendor, [put])
     output = SquashfsImage.open(SegmentsView(merged.segments, vendor.view, "output"))
-    with pytest.raises(MalformedError, match=f"inode {taken} "):
+    with pytest.raises(MalformedError, match=f"inode {taken} ") as caught:
         compare_flat(FlatRoot.open(output), FlatRoot.open(vendor), SILENT)
+    assert caught.value.finding == "malformed"
 
 
 def test_bytes_behind_the_new_image(world: World) -> None:
