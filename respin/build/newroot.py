@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from respin.build.layout import NewSquashfs
+from respin.byteview import ByteView, chunks
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.extension import read_extension
@@ -25,7 +26,7 @@ from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
 from respin.root.install import Installed
 from respin.roottree import RootTree
-from respin.segments import SegmentsView
+from respin.segments import Copy, Data, Segment, SegmentsView
 
 _KINDS: Mapping[delta.Kind, Kind] = {
     delta.Kind.FILE: Kind.FILE,
@@ -81,6 +82,7 @@ def _merged(image: FlatRoot, installed: Installed, judge: Judge, progress: Progr
     assert installed.flat is not None
     with progress.step("adding the changes to the root image"):
         merged = merge_changes(image.squashfs, flat_changes(installed.flat))
+        merged = replace(merged, segments=tuple(in_order(merged.segments, image.squashfs.view)))
     with progress.step("judging the outcome"):
         after = SquashfsRoot.open(SegmentsView(merged.segments, image.squashfs.view, image.squashfs.view.name))
         extension = read_extension(image.squashfs, after.image)
@@ -103,6 +105,22 @@ def _merged(image: FlatRoot, installed: Installed, judge: Judge, progress: Progr
             "root_blocks_recompressed": anew,
         },
     )
+
+
+def in_order(segments: Iterable[Segment], base: ByteView) -> Iterator[Segment]:
+    """The same output with copies in ascending order only, as the one pass over the base takes them.
+
+    What is copied a second time, blocks of a file that changed elsewhere, is read here. That nobody swaps it meanwhile
+    shows when the output is verified: the file has a digest.
+    """
+    position = 0
+    for segment in segments:
+        if isinstance(segment, Copy) and segment.offset < position:
+            yield from (Data(piece) for piece in chunks(base, segment.offset, segment.length))
+            continue
+        if isinstance(segment, Copy):
+            position = segment.offset + segment.length
+        yield segment
 
 
 def flat_changes(changes: FlatChanges) -> Iterator[Change]:

@@ -9,6 +9,7 @@ from typing import Any, List, Optional, Set, Tuple
 
 import pytest
 
+from respin.build.newroot import in_order
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError, VerificationError
 from respin.formats.ext.image import ExtImage
@@ -155,6 +156,16 @@ def test_an_ext_root_and_a_flat_one(tmp_path: Path) -> None:
     assert now is not None
     assert was.sha256 != now.sha256
     assert digests["/lost+found"][1] is None
+
+
+def test_copies_are_put_in_order() -> None:
+    """One pass over the base writes the output; what is copied twice is new bytes the second time."""
+    base = BytesView(bytes(range(200)), "base")
+    segments = [Copy(0, 100), Copy(40, 10), Data(b"new"), Copy(90, 20), Copy(100, 50), Zeros(3), Copy(160, 5)]
+    ordered = list(in_order(segments, base))
+    assert [s for s in ordered if isinstance(s, Copy)] == [Copy(0, 100), Copy(100, 50), Copy(160, 5)]
+    views = [SegmentsView(one, base, "output") for one in (segments, ordered)]
+    assert views[0].read(0, views[0].size) == views[1].read(0, views[1].size)
 
 
 @pytest.mark.parametrize("seed", range(5))
