@@ -10,6 +10,7 @@
 # respin          python3 python3-venv python3-rpm rpm       python3 python3-rpm rpm rpm-sign
 #                 gnupg gpgv e2fsprogs fuse3 fuse2fs         gnupg2 e2fsprogs fuse3 fuse2fs (e2fsprogs-fuse2fs)
 #                 uidmap util-linux kmod libarchive13        shadow-utils util-linux kmod libarchive
+#                 squashfuse                                 squashfuse
 # example Node    mmdebstrap debian-archive-keyring          mmdebstrap debian-keyring
 #                 squashfs-tools genisoimage isomd5sum       squashfs-tools genisoimage isomd5sum
 #                 isolinux syslinux-common syslinux-utils    syslinux syslinux-nonlinux
@@ -26,7 +27,7 @@ VENV=$CHECKOUT/.venv
 export CHECKOUT VENV
 
 packages_respin="python3 python3-venv python3-rpm rpm gnupg gpgv e2fsprogs fuse3 fuse2fs uidmap util-linux kmod
-    libarchive13"
+    libarchive13 squashfuse"
 packages_node="mmdebstrap debian-archive-keyring squashfs-tools genisoimage isomd5sum isolinux syslinux-common
     syslinux-utils grub-efi-amd64-bin grub-common mtools dosfstools"
 packages_driver="gcc-12 make libelf1 libc6-dev"

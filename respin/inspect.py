@@ -114,8 +114,8 @@ def _describe_node(node: NodeImage) -> Mapping[str, Any]:
     except RespinError:
         database = None
     return {
-        "inner_image": node.image.path,
-        "inner_size": node.image.size,
+        "inner_image": node.image.inner_path or None,
+        "inner_size": node.image.inner_size or None,
         "compression": node.squashfs.compressor.name.lower(),
         "block_size": node.squashfs.block_size,
         "kernels": list(node.kernel_releases),

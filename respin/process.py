@@ -28,6 +28,7 @@ PACKAGES: Mapping[str, "tuple[str, str]"] = {
     "gpgconf": ("gpgconf", "gnupg2"),
     "newuidmap": ("uidmap", "shadow-utils"),
     "newgidmap": ("uidmap", "shadow-utils"),
+    "squashfuse": ("squashfuse", "squashfuse (from EPEL)"),
 }
 
 

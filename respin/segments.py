@@ -6,8 +6,11 @@ byte is written, every unchanged byte is unchanged by construction, and one sequ
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Union
+from typing import Iterable, Iterator, List, Sequence, Union
+
+from respin.byteview import ByteView, check_range
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,40 @@ def merge(segments: Iterable[Segment]) -> List[Segment]:
         else:
             merged.append(segment)
     return merged
+
+
+class SegmentsView:
+    """What segments over ``base`` describe, as a view: an output that is read before it is written."""
+
+    def __init__(self, segments: Sequence[Segment], base: ByteView, name: str) -> None:
+        self._segments = [segment for segment in segments if segment.length]
+        self._base = base
+        self._name = name
+        self._starts: List[int] = []
+        self._size = 0
+        for segment in self._segments:
+            self._starts.append(self._size)
+            self._size += segment.length
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See :class:`respin.byteview.ByteView`."""
+        check_range(self, offset, length)
+        pieces: List[bytes] = []
+        number = bisect_right(self._starts, offset) - 1
+        while length:
+            segment, inside = self._segments[number], offset - self._starts[number]
+            count = min(length, segment.length - inside)
+            if isinstance(segment, Copy):
+                pieces.append(self._base.read(segment.offset + inside, count))
+            else:
+                pieces.append(segment.data[inside : inside + count] if isinstance(segment, Data) else bytes(count))
+            offset, length, number = offset + count, length - count, number + 1
+        return b"".join(pieces)

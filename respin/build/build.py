@@ -12,19 +12,16 @@ from typing import Any, Dict, Mapping, Tuple
 
 from respin import process
 from respin.build.bundles import Verifying
+from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
-from respin.formats.ext.image import ExtImage
-from respin.formats.squashfs.nested import PatchedView
-from respin.formats.squashfs.splice import SplicedSquashfs, splice_file
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage, open_node
-from respin.node.indexing import Indexing, reopened
+from respin.node.indexing import Indexing
 from respin.node.places import FACTS
 from respin.node.profile import built_in
-from respin.node.treediff import compare
-from respin.node.treeindex import Ranges, TreeIndex
+from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, ordered
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
@@ -36,6 +33,7 @@ from respin.progress import SILENT, Progress
 from respin.provenance.facts import facts
 from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob, MetadataFile, PackageFile, install
+from respin.roottree import RootTree
 from respin.trust import TrustStore
 from respin.verify.report import Report
 from respin.verify.root import require_recent
@@ -89,17 +87,15 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             require_none(judge_plan(plan))
         # Anonymous files: they go away with the process, whatever ends it.
         metadata = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))
-        indexing = Indexing(partial(reopened, node), stack, metadata.fileno())
+        indexing = Indexing(node.image.reopened, stack, metadata.fileno())
         installed = _install(
             base, plan, bundles, MetadataFile(metadata.fileno(), indexing.wait_for_metadata), workspace, progress
         )
         stack.callback(installed.changed_blocks.close)
-        index = indexing.wait(progress)
-        shipped = _judge_outcome(plan, installed, index, workspace, progress)
-        with progress.step("compressing the changed blocks"):
-            spliced = splice_file(node.squashfs, node.image.path, installed.changed_blocks)
+        judge = partial(_judge, plan, installed, workspace.path)
+        made = new_root(plan.node.image, installed, indexing, judge, progress)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, bundles, shipped, spliced, _toolchain(node), request.restorable, indexing)
+        job = SealJob(base, plan, bundles, made.shipped, made.squashfs, _toolchain(node), request.restorable, indexing)
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,
@@ -107,7 +103,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             size=sealed.size,
             sidecars=sealed.sidecars,
             report=sealed.report,
-            counters=_counters(installed, indexing.blocks_read, shipped, spliced, sealed),
+            counters=_counters(made, sealed),
             warnings=soft_unmet(plan),
             transcript=installed.transcript,
         )
@@ -129,7 +125,7 @@ def _install(
         iso_name=str(base.path),
         squashfs_offset=view.offset,
         squashfs_size=view.size,
-        image_path=plan.node.image.path,
+        image_path=plan.node.image.inner_path,
         packages=tuple(PackageFile(rpm.header.nevra, rpm.fd) for rpm in rpms),
         rpm_keys=tuple(dict.fromkeys(rpm.signer.key.public.armored for rpm in rpms)),
         dbpath=plan.database.path,
@@ -147,40 +143,27 @@ def _install(
     )
 
 
-def _judge_outcome(
-    plan: InstallPlan, installed: Installed, index: TreeIndex, workspace: Workspace, progress: Progress
-) -> Delta:
-    """Judge the root as it will be shipped, by the reader that verification uses; returns all that differs in it."""
-    with progress.step("judging the outcome"):
-        nested = plan.node.nested
-        after = ExtImage.open(PatchedView(nested, installed.changed_blocks))
-        changed = Ranges.of_blocks(installed.changed_blocks, nested.block_size, nested.size)
-        shipped = compare(plan.node.root, after, changed, index)
-        require_none(judge_shipped(shipped, installed.delta, installed.facts))
-        require_none(judge_content(plan, after))
-        require_none(judge_derived(plan, shipped, after, workspace.path))
-        return shipped
+def _judge(plan: InstallPlan, installed: Installed, scratch: Path, shipped: Delta, after: RootTree[Any]) -> None:
+    """Judge the root as it will be shipped, by the reader that verification uses."""
+    require_none(judge_shipped(shipped, installed.delta, installed.facts))
+    require_none(judge_content(plan, after))
+    require_none(judge_derived(plan, shipped, after, scratch))
 
 
 def _toolchain(node: NodeImage) -> Mapping[str, str]:
     """The versions of what takes part in making the bytes."""
     library, _, version = node.squashfs.codec.library.partition(" ")
     rpm = process.run(["rpm", "--version"]).stdout.decode("ascii", "replace").strip().rpartition(" ")[2]
-    e2fsprogs = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
-    return {"rpm": rpm, "e2fsprogs": e2fsprogs, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
+    found = {"rpm": rpm, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
+    if isinstance(node.image, NestedRoot):
+        found["e2fsprogs"] = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
+    return found
 
 
-def _counters(
-    installed: Installed, indexed: int, shipped: Delta, spliced: SplicedSquashfs, sealed: Sealed
-) -> Mapping[str, int]:
-    entries = shipped.entries
+def _counters(made: NewRoot, sealed: Sealed) -> Mapping[str, int]:
+    entries = made.shipped.entries
     return {
-        "root_blocks_total": installed.counters.blocks_total,
-        "root_blocks_read": installed.counters.blocks_read,
-        "root_blocks_read_for_check": installed.counters.blocks_read_for_check + indexed,
-        "root_blocks_stored": spliced.counters.stored,
-        "root_blocks_reused": spliced.counters.reused,
-        "root_blocks_recompressed": spliced.counters.recompressed,
+        **made.counters,
         "bytes_copied": sealed.bytes_copied,
         "bytes_written": sealed.size,
         "bytes_restore_map": sealed.restore_size,

@@ -7,10 +7,11 @@ map made, and planned again until it fits; the rest of its file is zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from respin.errors import BuildError
 from respin.formats.iso9660.plan import SplicePlan, plan_splice
+from respin.formats.squashfs.merge import MergedSquashfs
 from respin.formats.squashfs.splice import SplicedSquashfs
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage
@@ -22,6 +23,8 @@ from respin.verify.against_base import new_files
 _BLOCK = 2048
 _ROUNDS = 8
 
+NewSquashfs = Union[SplicedSquashfs, MergedSquashfs]
+
 
 @dataclass(frozen=True)
 class LayoutJob:
@@ -29,7 +32,7 @@ class LayoutJob:
 
     base: VerifiedBase
     node: NodeImage
-    spliced: SplicedSquashfs
+    squashfs: NewSquashfs
     evidence: bytes
     statement_size: int
     has_media_check: bool
@@ -73,9 +76,9 @@ def _laid(job: LayoutJob, restore: Optional[bytes]) -> Laid:
         new[RESTORE] = restore
     sizes = {**{name: len(data) for name, data in new.items()}, STATEMENT: job.statement_size}
     path = job.node.squashfs_path
-    plan = plan_splice(job.node.iso, {path: job.spliced.size}, new_files(sizes))
+    plan = plan_splice(job.node.iso, {path: job.squashfs.size}, new_files(sizes))
     content: Dict[str, List[Segment]] = {name: [Zeros(size)] for name, (_, size) in plan.files.items()}
-    content[path] = list(shift(job.spliced.segments, job.node.iso.file_view(path).offset))
+    content[path] = list(shift(job.squashfs.segments, job.node.iso.file_view(path).offset))
     for name, data in new.items():
         content[f"/{name}"] = [Data(data)]
     return Laid(plan, content)

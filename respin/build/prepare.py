@@ -18,6 +18,7 @@ from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
 from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
 from respin.node.image import NodeImage
+from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
 from respin.provenance import sidecar, statement
@@ -165,7 +166,7 @@ def plan_for(
     """The plan to install ``bundles`` on a Node, at the time ``epoch`` if it is given."""
     if not bundles:
         raise UsageError("no plugin is given, so there is nothing to build", remedy="give --plugin BUNDLE")
-    if node.root.superblock.dirty:
+    if isinstance(node.image, NestedRoot) and node.image.tree.superblock.dirty:
         raise UnsupportedError(
             "the root's file system was not unmounted cleanly when the vendor made it",
             where=node.root.view.name,

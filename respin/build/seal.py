@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Tuple
 
 from respin import sbom
-from respin.build.layout import Laid, LayoutJob, lay_out
+from respin.build.layout import Laid, LayoutJob, NewSquashfs, lay_out
 from respin.build.writer import write_output
 from respin.bundle import VerifiedBundle
 from respin.byteview import FileView, chunks
@@ -16,7 +16,6 @@ from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.iso9660.moved import AREA_OFFSET, AREA_SIZE
 from respin.formats.openpgp import Signer
-from respin.formats.squashfs.splice import SplicedSquashfs
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.indexing import Indexing
@@ -48,7 +47,7 @@ class SealJob:
     plan: InstallPlan
     bundles: Tuple[VerifiedBundle, ...]
     shipped: Delta
-    spliced: SplicedSquashfs
+    squashfs: NewSquashfs
     toolchain: Mapping[str, str]
     restorable: bool
     indexing: Indexing
@@ -90,12 +89,12 @@ def seal(
     proofs = evidence.pack(base.claim.checksum_text, _in_plan_order(job))
 
     def compose(written: statement.Written) -> bytes:
-        facts = statement.IsoFacts(written, job.spliced.size, job.restorable, has_media_check)
+        facts = statement.IsoFacts(written, job.squashfs.size, job.restorable, has_media_check)
         return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
     draft = compose(statement.UNWRITTEN)
     with progress.step("laying out the new ISO"):
-        laid = lay_out(LayoutJob(base, node, job.spliced, proofs, len(draft), has_media_check, job.restorable))
+        laid = lay_out(LayoutJob(base, node, job.squashfs, proofs, len(draft), has_media_check, job.restorable))
     placed = laid.plan.files
     with output.writing():
         final, written, copied = _write(job, laid, compose, output, has_media_check, progress)

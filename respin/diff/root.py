@@ -7,14 +7,17 @@ import stat
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin.diff.model import Difference, Section
-from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
+from respin.formats.squashfs.extension import first_other_byte, read_extension
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.node.image import NodeImage
-from respin.node.treediff import attributes, flags, visit_all, visit_differences
+from respin.node.rootimage import FlatRoot, NestedRoot
+from respin.node.treediff import attributes, flags, visit_differences
 from respin.node.treeindex import Ranges, TreeIndex
+from respin.node.treepairs import delta_of, pairs_of_extension, visit_all
 from respin.progress import Progress
 from respin.root.delta import Delta
+from respin.roottree import RootTree, TreeInode
 
 # Facts that Attributes has no place for, by path: of the first image and of the second.
 _More = Dict[str, Tuple[Optional[Mapping[str, Any]], Optional[Mapping[str, Any]]]]
@@ -23,18 +26,34 @@ _More = Dict[str, Tuple[Optional[Mapping[str, Any]], Optional[Mapping[str, Any]]
 def compare_roots(old: NodeImage, new: NodeImage, progress: Progress) -> Section:
     """Every path of the root that differs in type, attributes, content or other names of the same file."""
     visitor = _Visitor(old.root, new.root)
+    first, second = old.image, new.image
+    if isinstance(first, NestedRoot) and isinstance(second, NestedRoot):
+        delta = _compare_nested(first, second, visitor, progress)
+    elif isinstance(first, FlatRoot) and isinstance(second, FlatRoot):
+        delta = _compare_flat(first, second, visitor, progress)
+    else:
+        with progress.step("comparing the two roots"):
+            delta = visit_all(old.root, new.root, visitor.visit)
+    return Section("files", visitor.differences(delta))
+
+
+def _compare_nested(old: NestedRoot, new: NestedRoot, visitor: "_Visitor", progress: Progress) -> Delta:
     changed = _changed_ranges(old, new, progress)
     with progress.step("comparing the two roots"):
         if changed is None:
-            delta = visit_all(old.root, new.root, visitor.visit)
-        else:
-            index = TreeIndex(old.root)
-            delta = visit_differences(old.root, new.root, changed, visitor.visit, index)
-        differences = visitor.differences(delta)
-    return Section("files", differences)
+            return visit_all(old.tree, new.tree, visitor.visit)
+        return visit_differences(old.tree, new.tree, changed, visitor.visit, TreeIndex(old.tree))
 
 
-def _changed_ranges(old: NodeImage, new: NodeImage, progress: Progress) -> Optional[Ranges]:
+def _compare_flat(old: FlatRoot, new: FlatRoot, visitor: "_Visitor", progress: Progress) -> Delta:
+    with progress.step("comparing the two roots"):
+        extension = read_extension(old.squashfs, new.squashfs)
+        if extension is None or first_other_byte(old.squashfs, new.squashfs, extension) is not None:
+            return visit_all(old.tree, new.tree, visitor.visit)
+        return delta_of(old.tree, new.tree, pairs_of_extension(old.tree, new.tree, extension), visitor.visit)
+
+
+def _changed_ranges(old: NestedRoot, new: NestedRoot, progress: Progress) -> Optional[Ranges]:
     """Where the bytes of the two root images may differ; None when they have little in common."""
     mine, theirs = old.nested, new.nested
     if (mine.size, mine.block_size, old.squashfs.superblock.compressor) != (
@@ -43,7 +62,7 @@ def _changed_ranges(old: NodeImage, new: NodeImage, progress: Progress) -> Optio
         new.squashfs.superblock.compressor,
     ):
         return None
-    same = same_blocks(new.squashfs, new.image, old.squashfs, old.image, progress)
+    same = same_blocks(new.squashfs, new.file, old.squashfs, old.file, progress)
     if 2 * sum(same) < len(same):
         return None
     return Ranges.of_blocks((number for number, alike in enumerate(same) if not alike), mine.block_size, mine.size)
@@ -52,14 +71,14 @@ def _changed_ranges(old: NodeImage, new: NodeImage, progress: Progress) -> Optio
 class _Visitor:
     """Collects what a delta leaves out: inode flags, device numbers, parts of a second, other names of a file."""
 
-    def __init__(self, old: ExtImage, new: ExtImage) -> None:
+    def __init__(self, old: RootTree[Any], new: RootTree[Any]) -> None:
         self._images = (old, new)
         self._more: _More = {}
         self._numbers: Tuple[Dict[str, int], Dict[str, int]] = ({}, {})  # of inodes with several names
         self._names: Tuple[Dict[int, List[str]], Dict[int, List[str]]] = ({}, {})
         self._expected: Tuple[Dict[int, int], Dict[int, int]] = ({}, {})
 
-    def visit(self, path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> None:
+    def visit(self, path: str, was: Optional[TreeInode], now: Optional[TreeInode]) -> None:
         facts = None if was is None else _more(was), None if now is None else _more(now)
         if facts[0] != facts[1]:
             self._more[path] = facts
@@ -112,12 +131,12 @@ class _Visitor:
         return found
 
 
-def _more(inode: ExtInode) -> Mapping[str, Any]:
+def _more(inode: TreeInode) -> Mapping[str, Any]:
     facts: Dict[str, Any] = {}
     if stat.S_ISCHR(inode.mode) or stat.S_ISBLK(inode.mode):
         facts["device"] = [os.major(inode.rdev), os.minor(inode.rdev)]
-    if flags(inode):
+    if isinstance(inode, ExtInode) and flags(inode):
         facts["flags"] = flags(inode)
-    if inode.mtime_nsec:
+    if isinstance(inode, ExtInode) and inode.mtime_nsec:
         facts["mtime_nsec"] = inode.mtime_nsec
     return facts

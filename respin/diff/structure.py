@@ -12,6 +12,7 @@ from respin.formats.iso9660.fields import BLOCK, SECTOR
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.mbr import BOOT_SECTOR
 from respin.node.image import Identity, NodeImage
+from respin.node.rootimage import NestedRoot
 
 # Texts and dates of a volume descriptor (ECMA-119, 8.4) as (start, end).
 _TEXTS: Mapping[str, Tuple[int, int]] = {
@@ -85,10 +86,10 @@ def describe(iso: IsoImage, identity: Identity, node: Optional[NodeImage]) -> Ma
 
 
 def _root(node: NodeImage) -> Dict[str, Any]:
-    superblock, squashfs = node.root.superblock, node.squashfs.superblock
-    return {
+    squashfs = node.squashfs.superblock
+    found: Dict[str, Any] = {
         "path": node.squashfs_path,
-        "inner_path": node.image.path,
+        "inner_path": node.image.inner_path or None,
         "kernels": ", ".join(node.kernel_releases),
         "squashfs": {
             "compressor": node.squashfs.compressor.name.lower(),
@@ -96,8 +97,11 @@ def _root(node: NodeImage) -> Dict[str, Any]:
             "mtime": squashfs.mtime,
             "inodes": squashfs.inode_count,
         },
-        "ext": {
-            "size": node.nested.size,
+    }
+    if isinstance(node.image, NestedRoot):
+        superblock = node.image.tree.superblock
+        found["ext"] = {
+            "size": node.image.inner_size,
             "block_size": superblock.block_size,
             "inodes": superblock.inode_count,
             "features": ", ".join(sorted(superblock.features)),
@@ -105,8 +109,8 @@ def _root(node: NodeImage) -> Dict[str, Any]:
             "uuid": superblock.uuid,
             "created": superblock.created,
             "problems": ", ".join(superblock.problems),
-        },
-    }
+        }
+    return found
 
 
 def _flat(prefix: str, value: Any) -> "Dict[str, Any]":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterator, List, Set
 
-from respin.formats.ext.inode import ExtInode
 from respin.host.files import local_attributes_left_out
 from respin.host.report import Drift
 from respin.host.root import HostRoot
@@ -14,6 +13,7 @@ from respin.node.paths import read_file
 from respin.node.places import FACTS
 from respin.node.treediff import attributes
 from respin.root.delta import Attributes, Kind
+from respin.roottree import TreeInode
 from respin.safepath import first_match, show
 
 # What a running system mounts over the image's directories; their own attributes are those of the mount.
@@ -55,7 +55,7 @@ class TreeCheck:
             elif inode.is_directory and not first_match(path, GROWING):
                 yield from self._added(path)
 
-    def _difference(self, path: str, inode: ExtInode) -> str:
+    def _difference(self, path: str, inode: TreeInode) -> str:
         found = self._root.attributes(path)
         if found is None:
             return "it is missing"

@@ -1,7 +1,8 @@
 """A Node ISO, opened: which Node it is, and its root image, readable without mounting or unpacking anything.
 
-Layouts are told apart by what is in the files (magic numbers), never by their names. This version builds on one layout,
-the classic Node's: a squashfs that holds one ext2/3/4 image. Everything else is recognised and named.
+Layouts are told apart by what is in the files (magic numbers), never by their names. This version builds on two: the
+classic Node's, a squashfs that holds one ext2/3/4 image, and a squashfs that is the root itself. Everything else is
+recognised and named.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import UnsupportedError
-from respin.formats.ext.image import ExtImage
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
-from respin.formats.squashfs.nested import NestedView
-from respin.formats.squashfs.root import SquashfsRoot
 from respin.limits import LIMITS
 from respin.node import versionfile
 from respin.node.places import MODULES
 from respin.node.profile import Profile
+from respin.node.rootimage import RootImage, open_root_image
 from respin.roottree import RootTree
 from respin.safepath import show
 
@@ -30,8 +29,6 @@ EROFS_MAGIC_OFFSET, EROFS_MAGIC = 1024, b"\xe2\xe1\xf5\xe0"
 ROOT_IMAGES = ("/LiveOS/squashfs.img", "/LiveOS/rootfs.img", "/live/filesystem.squashfs", "/images/install.img")
 # An image of a root file system is a large file; smaller files in a squashfs can't be one.
 SMALLEST_ROOT = 8 << 20
-# Of a root image's decompressed blocks; a build has two Nodes open at once.
-CACHE = 24 << 20
 
 
 def product_of(version: Mapping[str, str]) -> str:
@@ -63,10 +60,17 @@ class NodeImage:
     identity: Identity
     profile: Profile
     squashfs_path: str
-    squashfs: SquashfsImage
-    image: SquashfsFile
-    nested: NestedView
-    root: ExtImage
+    image: RootImage
+
+    @property
+    def squashfs(self) -> SquashfsImage:
+        """The root image that the ISO holds."""
+        return self.image.squashfs
+
+    @property
+    def root(self) -> RootTree[Any]:
+        """The root's tree."""
+        return self.image.tree
 
     @property
     def kernel_releases(self) -> Tuple[str, ...]:
@@ -113,20 +117,17 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
     iso = IsoImage.open(view)
     identity = identify(iso, profiles)
     path, squashfs = _open_squashfs(iso, identity)
-    image = find_root_file(squashfs)
-    if image is None:
-        raise _unsupported(identity, iso)
+    file = find_root_file(squashfs)
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
         raise UnsupportedError(
-            "the layout is a classic Node's, but the version file names none of the Nodes that have a profile"
+            "the layout is a Node's, but the version file names none of the Nodes that have a profile"
             f" (PACKAGE is {show(identity.version.get('PACKAGE', ''))!r})",
             where=view.name,
             remedy=f"known: {known}; without a profile nobody knows what the installer and the persistence layer are",
             finding="profile",
         )
-    nested = squashfs.open_file(image.path, cache_size=CACHE)
-    return NodeImage(iso, identity, identity.profile, path, squashfs, image, nested, ExtImage.open(nested))
+    return NodeImage(iso, identity, identity.profile, path, open_root_image(squashfs, file))
 
 
 def open_root(iso: IsoImage) -> RootTree[Any]:
@@ -136,10 +137,7 @@ def open_root(iso: IsoImage) -> RootTree[Any]:
     """
     identity = identify(iso, ())
     _path, squashfs = _open_squashfs(iso, identity)
-    image = find_root_file(squashfs)
-    if image is None:
-        return SquashfsRoot(squashfs)
-    return ExtImage.open(squashfs.open_file(image.path, cache_size=CACHE))
+    return open_root_image(squashfs, find_root_file(squashfs)).tree
 
 
 def _open_squashfs(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImage]:
@@ -171,7 +169,7 @@ def find_root_file(squashfs: SquashfsImage) -> Optional[SquashfsFile]:
     return found[0] if len(found) == 1 else None
 
 
-def kernel_releases(root: ExtImage) -> Tuple[str, ...]:
+def kernel_releases(root: RootTree[Any]) -> Tuple[str, ...]:
     """The directories below the root's module directory, sorted."""
     for path in MODULES:
         found = root.resolve(path)
@@ -187,7 +185,7 @@ def magic_at(view: ByteView, offset: int, magic: bytes) -> bool:
 
 def _unsupported(identity: Identity, iso: IsoImage) -> UnsupportedError:
     return UnsupportedError(
-        f"the root image is a {identity.layout}; this version builds on a squashfs that holds one ext image",
+        f"the root image is a {identity.layout}; supported are a squashfs holding one ext image and a flat one",
         where=f"{iso.view.name}:{identity.root_image}",
         remedy="`respin inspect` shows what else was found",
         finding="layout",

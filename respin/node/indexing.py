@@ -5,26 +5,23 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional
 
-from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.nested import NestedView
-from respin.node.image import NodeImage
 from respin.node.metadatacopy import MetadataCopy
+from respin.node.rootimage import NestedRoot, RootImage
 from respin.node.treeindex import TreeIndex
 from respin.progress import SILENT, Progress
 
 
 class Indexing:
-    """A running :class:`TreeIndex`. ``stack`` ends it, finished or not.
+    """A running :class:`TreeIndex`. ``stack`` ends it, finished or not. A flat root needs no index.
 
-    ``open_root`` runs in the thread, too, and must give an image that nobody else reads, and what it is nested in.
+    ``open_root`` runs in the thread, too, and must give an image that nobody else reads.
     ``metadata_fd`` is an empty file that gets a copy of the metadata.
     """
 
-    def __init__(
-        self, open_root: Callable[[], Tuple[ExtImage, NestedView]], stack: ExitStack, metadata_fd: Optional[int] = None
-    ) -> None:
+    def __init__(self, open_root: Callable[[], RootImage], stack: ExitStack, metadata_fd: Optional[int] = None) -> None:
         self._stopped = threading.Event()
         self._metadata_fd = metadata_fd
         self._nested: Optional[NestedView] = None
@@ -33,8 +30,8 @@ class Indexing:
         stack.callback(self._stopped.set)
         self._future = pool.submit(self._run, open_root)
 
-    def wait(self, progress: Progress = SILENT) -> TreeIndex:
-        """The index; raises what the thread met."""
+    def wait(self, progress: Progress = SILENT) -> Optional[TreeIndex]:
+        """The index, None for a flat root; raises what the thread met."""
         if self._future.done():
             return self._future.result()
         with progress.step("reading the vendor's root"):
@@ -50,15 +47,12 @@ class Indexing:
         """How many compressed blocks had to be read so far."""
         return 0 if self._nested is None else self._nested.blocks_read
 
-    def _run(self, open_root: Callable[[], Tuple[ExtImage, NestedView]]) -> TreeIndex:
-        root, self._nested = open_root()
-        metadata = None if self._metadata_fd is None else MetadataCopy(root, self._metadata_fd)
-        index = TreeIndex(root, metadata, self._stopped)
+    def _run(self, open_root: Callable[[], RootImage]) -> Optional[TreeIndex]:
+        image = open_root()
+        if not isinstance(image, NestedRoot):
+            return None
+        self._nested = image.nested
+        metadata = None if self._metadata_fd is None else MetadataCopy(image.tree, self._metadata_fd)
+        index = TreeIndex(image.tree, metadata, self._stopped)
         self._sufficient = metadata is not None and metadata.sufficient
         return index
-
-
-def reopened(node: NodeImage) -> Tuple[ExtImage, NestedView]:
-    """The root of ``node`` once more, for another thread than the one that reads ``node``."""
-    nested = node.squashfs.open_file(node.image.path)
-    return ExtImage.open(nested), nested

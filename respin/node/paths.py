@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import stat
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from respin.errors import MalformedError
-from respin.formats.ext.image import ExtImage
 from respin.limits import LIMITS
+from respin.roottree import RootTree
 from respin.safepath import show
 
 MAX_LINKS = 40
 
 
-def real_path(root: ExtImage, path: str) -> str:
+def real_path(root: RootTree[Any], path: str) -> str:
     """``path`` with every symbolic link of the root resolved inside the root; what doesn't exist is kept as it is.
 
     ``/lib/modules/x`` becomes ``/usr/lib/modules/x`` on a merged-usr Node. Raises MalformedError on a loop of links.
@@ -43,14 +43,14 @@ def real_path(root: ExtImage, path: str) -> str:
     return "/" + "/".join(done)
 
 
-def real_parent(root: ExtImage, path: str) -> str:
+def real_parent(root: RootTree[Any], path: str) -> str:
     """``path`` with its directory resolved and its last part kept: what a program that creates ``path`` creates."""
     directory, _, name = path.rstrip("/").rpartition("/")
     parent = real_path(root, directory or "/")
     return f"/{name}" if parent == "/" else f"{parent}/{name}"
 
 
-def read_file(root: ExtImage, path: str) -> Optional[bytes]:
+def read_file(root: RootTree[Any], path: str) -> Optional[bytes]:
     """The content of a regular file of the root, or None when there is none at ``path``."""
     inode = root.lookup(path)
     return None if inode is None or not inode.is_file else root.read(inode, LIMITS.ext_directory)

@@ -13,10 +13,9 @@ from typing import Any, Dict, List, Mapping
 from respin import strictjson
 from respin.byteview import chunks
 from respin.digest import sha256_chunks, sha256_hex
-from respin.formats.ext.image import ExtImage
-from respin.formats.ext.inode import ExtInode
 from respin.formats.iso9660.image import IsoImage
 from respin.node.profile import Profile
+from respin.roottree import RootTree, TreeInode
 from respin.safepath import first_match, may_match_below
 
 
@@ -28,7 +27,7 @@ class ProtectedDigest:
     paths: int
 
 
-def protected_digests(iso: IsoImage, root: ExtImage, profile: Profile) -> Mapping[str, ProtectedDigest]:
+def protected_digests(iso: IsoImage, root: RootTree[Any], profile: Profile) -> Mapping[str, ProtectedDigest]:
     """The digest of each protected set of ``profile`` ("installer", "persistence")."""
     lines: Dict[str, List[bytes]] = {name: [] for name in sorted(profile.protected)}
     patterns = {name: members.root_patterns for name, members in profile.protected.items()}
@@ -53,7 +52,7 @@ def _digest(lines: List[bytes]) -> ProtectedDigest:
     return ProtectedDigest(sha256_hex(b"".join(line + b"\n" for line in lines)), len(lines))
 
 
-def attributes(root: ExtImage, inode: ExtInode) -> Dict[str, Any]:
+def attributes(root: RootTree[Any], inode: TreeInode) -> Dict[str, Any]:
     """Every attribute of one file of the root as plain data; content as its SHA-256."""
     found: Dict[str, Any] = {
         "mode": inode.mode,

@@ -11,15 +11,15 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
-from respin.formats.ext.image import ExtImage
 from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
 from respin.limits import LIMITS
 from respin.node import rpmrecord
+from respin.roottree import RootTree
 
 _KEY = "gpg-pubkey"
 CANDIDATES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
@@ -48,7 +48,7 @@ class Content:
     consistent: bool
 
 
-def locate(root: ExtImage) -> RpmDatabase:
+def locate(root: RootTree[Any]) -> RpmDatabase:
     """Find the Node's database; UnsupportedError when there is none, several, or one that can't be written here."""
     found = {}
     for candidate in CANDIDATES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import chunks
 from respin.digest import sha256_chunks
@@ -20,6 +20,7 @@ from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.walk import WalkGuard
 from respin.node.treeindex import DIRECTORY, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import KINDS, Attributes, Change, Delta, Entry, Kind
+from respin.roottree import RootTree, TreeInode
 from respin.safepath import show
 
 # How an inode is stored: hashed directory, huge file, extents, attribute inode, inline data (ext4 on-disk i_flags).
@@ -29,7 +30,7 @@ _LAYOUT_FLAGS = 0x1000 | 0x40000 | 0x80000 | 0x200000 | 0x10000000
 Visit = Callable[[str, Optional[ExtInode], Optional[ExtInode]], None]
 
 
-def attributes(root: ExtImage, inode: ExtInode, *, content: bool = True) -> Attributes:
+def attributes(root: RootTree[Any], inode: TreeInode, *, content: bool = True) -> Attributes:
     """All that an inode is; ``content=False`` leaves the digest of a regular file out."""
     kind = KINDS.get(stat.S_IFMT(inode.mode))
     if kind is None:
@@ -77,12 +78,6 @@ def visit_differences(
     """
     narrowed = changed.narrowed(before.view, after.view, before.superblock.block_size)
     return _Comparison(before, after, narrowed, visit, index).run()
-
-
-def visit_all(before: ExtImage, after: ExtImage, visit: Visit) -> Delta:
-    """The same for two images that need have nothing in common: all of both is read, ``visit`` gets every path."""
-    everything = Ranges([(0, max(before.view.size, after.view.size))])
-    return _Comparison(before, after, everything, visit, None).run()
 
 
 def flags(inode: ExtInode) -> int:
@@ -176,19 +171,29 @@ class _Comparison:
             return Entry(path, Change.ADDED, attributes(self._after, now), None)
         if now is None:
             return Entry(path, Change.REMOVED, None, attributes(self._before, was))
-        pair = _differ(self._before, was, self._after, now, self._changed)
+        pair = differ(
+            self._before,
+            was,
+            self._after,
+            now,
+            lambda: _same_place(self._before, was, self._after, now, self._changed),
+        )
         return None if pair is None else Entry(path, Change.CHANGED, pair[1], pair[0])
 
 
-def _differ(
-    before: ExtImage, old: ExtInode, after: ExtImage, new: ExtInode, changed: Ranges
-) -> "Optional[tuple[Attributes, Attributes]]":
+def differ(
+    before: RootTree[Any], old: TreeInode, after: RootTree[Any], new: TreeInode, same_place: Callable[[], bool]
+) -> Optional[Tuple[Attributes, Attributes]]:
+    """The attributes of two inodes if they differ in anything, else None.
+
+    ``same_place`` tells whether the content of two regular files is the same bytes anyway, and need not be read.
+    """
     light = attributes(before, old, content=False), attributes(after, new, content=False)
     device = stat.S_ISCHR(old.mode) or stat.S_ISBLK(old.mode)
     alike = light[0] == light[1] and (not device or old.rdev == new.rdev)
     if not stat.S_ISREG(old.mode) and not stat.S_ISREG(new.mode):
         return None if alike else light
-    if alike and _same_place(before, old, after, new, changed):
+    if alike and same_place():
         return None
     full = attributes(before, old), attributes(after, new)
     return None if full[0] == full[1] else full

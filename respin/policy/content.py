@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from typing import Iterator, Mapping
+from typing import Any, Iterator, Mapping
 
 from respin.byteview import chunks
 from respin.errors import UnsupportedError
-from respin.formats.ext.image import ExtImage
-from respin.formats.ext.inode import ExtInode
 from respin.formats.rpmfile import FileEntry
 from respin.node.paths import read_file
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
 from respin.policy.settings import judge_settings
+from respin.roottree import RootTree, TreeInode
 
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
 
 
-def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
+def judge_content(plan: InstallPlan, after: RootTree[Any]) -> Iterator[Finding]:
     """A finding for every file of a plugin that is missing from ``after`` or differs from its RPM's header."""
     users, groups = _ids(read_file(after, "/etc/passwd")), _ids(read_file(after, "/etc/group"))
     for path in sorted(plan.files):
@@ -39,7 +38,7 @@ def judge_content(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
     yield from judge_settings(plan, after)
 
 
-def _like_its_ghost(inode: ExtInode, entry: FileEntry) -> bool:
+def _like_its_ghost(inode: TreeInode, entry: FileEntry) -> bool:
     """Whether what a scriptlet made of a %ghost may be there: any content, no more rights than declared."""
     if stat.S_ISLNK(inode.mode):
         return True
@@ -48,7 +47,7 @@ def _like_its_ghost(inode: ExtInode, entry: FileEntry) -> bool:
 
 
 def _differences(
-    after: ExtImage, inode: ExtInode, planned: PlannedFile, users: Mapping[str, int], groups: Mapping[str, int]
+    after: RootTree[Any], inode: TreeInode, planned: PlannedFile, users: Mapping[str, int], groups: Mapping[str, int]
 ) -> Iterator[str]:
     entry = planned.entry
     if stat.S_IFMT(inode.mode) != stat.S_IFMT(entry.mode):
@@ -71,7 +70,7 @@ def _differences(
             yield "other content"
 
 
-def file_digest(root: ExtImage, inode: ExtInode, entry: FileEntry) -> str:
+def file_digest(root: RootTree[Any], inode: TreeInode, entry: FileEntry) -> str:
     """The digest of a file's content, by the algorithm that the RPM's header uses.
 
     Raises UnsupportedError for MD5 and SHA-1: such a header does not say what its files hold.

@@ -7,10 +7,9 @@ said it did.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, Mapping, Set
+from typing import Any, Iterator, Mapping, Set
 
 from respin.formats import ldcache
-from respin.formats.ext.image import ExtImage
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
@@ -20,9 +19,10 @@ from respin.policy.outcome import DEPMOD_FILES
 from respin.policy.preflight import module_name
 from respin.policy.recorded import judge_recorded
 from respin.root.delta import Change, Delta
+from respin.roottree import RootTree
 
 
-def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Path) -> Iterator[Finding]:
+def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch: Path) -> Iterator[Finding]:
     """All findings on the content of derived state in ``after``; ``scratch`` is a private directory."""
     before = plan.node.root
     changed = {entry.path for entry in delta.entries if entry.change is not Change.REMOVED}
@@ -48,7 +48,7 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: ExtImage, scratch: Pat
             yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
 
 
-def _linker_cache(before: ExtImage, after: ExtImage) -> Iterator[Finding]:
+def _linker_cache(before: RootTree[Any], after: RootTree[Any]) -> Iterator[Finding]:
     old_data, new_data = read_file(before, LINKER_CACHE), read_file(after, LINKER_CACHE)
     if old_data is None or new_data is None:
         return

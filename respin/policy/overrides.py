@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Dict, FrozenSet, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
-from respin.formats.ext.image import ExtImage
 from respin.node.places import BUS_SERVICES, DROP_IN_DIRECTORIES, DROP_IN_ROOTS, LIBRARY_DIRECTORIES, RESERVED
 from respin.node.profile import UNIT_DIRECTORIES
 from respin.plan import InstallPlan
 from respin.policy.findings import Finding
+from respin.roottree import RootTree
 from respin.safepath import first_match
 
 _LINKS = ("wants", "requires", "upholds")
@@ -63,7 +63,7 @@ def _directories_above(patterns: Sequence[str]) -> Tuple[str, ...]:
 class _Vendor:
     """The names in the vendor's directories, each listed once."""
 
-    def __init__(self, root: ExtImage) -> None:
+    def __init__(self, root: RootTree[Any]) -> None:
         self._root = root
         self._names: Dict[str, FrozenSet[str]] = {}
         self.units = frozenset(name for directory in UNIT_DIRECTORIES for name in self.names(directory))

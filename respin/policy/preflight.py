@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import stat
-from typing import Iterator, Mapping, Set, Tuple
+from typing import Any, Iterator, Mapping, Set, Tuple
 
-from respin.formats.ext.image import ExtImage
 from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES, RESERVED
 from respin.node.profile import Profile
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
 from respin.policy.overrides import judge_overrides
 from respin.policy.packages import judge_bundles
+from respin.roottree import RootTree
 from respin.safepath import first_match
 
 _MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
@@ -51,7 +51,7 @@ def protected(profile: Profile, path: str, who: str) -> Iterator[Finding]:
         )
 
 
-def _existing(root: ExtImage, planned: PlannedFile) -> Iterator[Finding]:
+def _existing(root: RootTree[Any], planned: PlannedFile) -> Iterator[Finding]:
     inode = root.lookup(planned.path)
     if inode is None or (planned.entry.is_ghost and not stat.S_ISDIR(inode.mode)):
         if inode is not None:
@@ -103,7 +103,7 @@ def module_name(path: str) -> str:
     return ""
 
 
-def vendor_modules(root: ExtImage) -> Mapping[str, str]:
+def vendor_modules(root: RootTree[Any]) -> Mapping[str, str]:
     """The paths of the vendor's modules by the kernel's names for them."""
     found = {}
     for base in MODULES:
@@ -133,7 +133,7 @@ def _shadows(plan: InstallPlan) -> Iterator[Finding]:
                     )
 
 
-def _names(root: ExtImage, directories: Tuple[str, ...]) -> Tuple[Tuple[str, Set[str]], ...]:
+def _names(root: RootTree[Any], directories: Tuple[str, ...]) -> Tuple[Tuple[str, Set[str]], ...]:
     found = []
     for directory in directories:
         inode = root.lookup(directory)

@@ -12,9 +12,8 @@ import re
 import shlex
 import stat
 from fnmatch import fnmatchcase
-from typing import Callable, Iterator, List, Mapping
+from typing import Any, Callable, Iterator, List, Mapping
 
-from respin.formats.ext.image import ExtImage
 from respin.node.paths import read_file, real_parent
 from respin.node.places import DROP_IN_DIRECTORIES, DROP_IN_ROOTS
 from respin.node.profile import UNIT_DIRECTORIES
@@ -22,6 +21,7 @@ from respin.plan import InstallPlan
 from respin.policy.findings import Finding
 from respin.policy.overrides import template
 from respin.policy.preflight import protected, vendor_modules
+from respin.roottree import RootTree
 from respin.safepath import first_match, show
 
 Line = List[str]
@@ -32,7 +32,7 @@ _RUNTIME_CONFIGURATION = ("/run/systemd/**", "/run/udev/**", *(f"/run/{name}/**"
 _GLOB = re.compile(r"[*?\[%]")
 
 
-def judge_settings(plan: InstallPlan, after: ExtImage) -> Iterator[Finding]:
+def judge_settings(plan: InstallPlan, after: RootTree[Any]) -> Iterator[Finding]:
     """A finding for every line that sets something for what is not the plugins' own, as ``after`` holds the files."""
     for path in sorted(plan.files):
         rule = _RULES.get(path.rpartition("/")[0])

@@ -27,7 +27,7 @@ from respin.root.delta import Delta, Entry
 from respin.safepath import show
 from respin.strictjson import Fields
 
-BUILD_TYPE = "urn:respin:build:nested:1"
+NESTED_BUILD, FLAT_BUILD = "urn:respin:build:nested:1", "urn:respin:build:flat:1"
 BUILDER = "urn:respin:builder"
 UNKNOWN_DIGEST = "0" * 64
 MEDIA_CHECK = "media-check"
@@ -81,7 +81,7 @@ class Claims:
     root_image: str
     root_image_sha256: str
     root_image_size: int
-    inner_image: str
+    inner_image: str  # empty for a flat root
     plugins: Tuple[Mapping[str, Any], ...]
     packages: Tuple[Mapping[str, Any], ...]
     changes: Tuple[Entry, ...]
@@ -154,13 +154,13 @@ def compose(
         ]
     provenance = intoto.Provenance(
         intoto.BuildDefinition(
-            build_type=BUILD_TYPE,
+            build_type=NESTED_BUILD if node.image.inner_path else FLAT_BUILD,
             external_parameters=external,
             internal_parameters={
                 "respin_architecture": plan.architecture,
                 "respin_epoch": plan.epoch,
                 "respin_profile": node.profile.id,
-                "respin_inner_image": node.image.path,
+                **({"respin_inner_image": node.image.inner_path} if node.image.inner_path else {}),
             },
             resolved_dependencies=tuple(dependencies),
         ),
@@ -202,7 +202,7 @@ def parse(data: bytes, *, where: str) -> Claims:
     statement = intoto.parse(data, where=where)
     provenance = statement.provenance()
     definition = provenance.build_definition
-    if definition.build_type != BUILD_TYPE or len(statement.subjects) != 1:
+    if definition.build_type not in (NESTED_BUILD, FLAT_BUILD) or len(statement.subjects) != 1:
         raise MalformedError(
             f"the statement is of build type {definition.build_type}, which this respin does not know", where=where
         )
@@ -234,7 +234,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         profile=internal.text("respin_profile"),
         epoch=internal.integer("respin_epoch"),
         architecture=internal.text("respin_architecture"),
-        inner_image=internal.text("respin_inner_image"),
+        inner_image=_inner_image(internal, definition.build_type),
         root_image=image.name,
         root_image_sha256=image.sha256,
         root_image_size=image_notes.integer("respin_size"),
@@ -261,6 +261,15 @@ def _restorable(extensions: Fields) -> bool:
     if added not in (_added(restorable=True), _added(restorable=False)):
         raise extensions.bad("says that other files were added to the ISO than respin adds")
     return added == _added(restorable=True)
+
+
+def _inner_image(internal: Fields, build_type: str) -> str:
+    """The path of the image inside the squashfs, which a flat root does not have."""
+    if build_type == NESTED_BUILD:
+        return internal.text("respin_inner_image")
+    if "respin_inner_image" in internal.names():
+        raise internal.bad("names an image inside a flat root image")
+    return ""
 
 
 def _subject(subject: intoto.Resource, where: str) -> Tuple[bool, int, bytes]:

@@ -1,4 +1,4 @@
-"""Install packages into the root image nested in an ISO's squashfs: the way into :mod:`respin.root`."""
+"""Install packages into the root image in an ISO's squashfs, nested or flat: the way into :mod:`respin.root`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Unio
 
 from respin.errors import BuildError
 from respin.progress import SILENT, Progress
+from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
 from respin.root.sandbox import Sandbox
 
@@ -42,7 +43,8 @@ class InstallJob:
     """What to install where.
 
     ``squashfs_offset`` and ``squashfs_size`` (bytes) say where in the ISO the squashfs lies, ``image_path`` which of
-    its files is the ext image. ``packages`` are installed in the order rpm chooses among those of one call.
+    its files is the ext image; empty if the squashfs is the root itself. ``packages`` are installed in the order rpm
+    chooses among those of one call.
     ``rpm_keys`` are the armored keys that may have signed them. ``dbpath`` is the Node's rpm database directory.
     ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
     times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
@@ -115,6 +117,7 @@ class Installed:
 
     ``changed_blocks`` holds the blocks that differ from the vendor's, whole. ``transcript`` is what the scriptlets
     printed. ``regenerated`` names the derived state that was made anew ("depmod RELEASE", "ldconfig").
+    Of a flat root no block is changed: ``flat`` says what to write, as long as ``changed_blocks`` is not closed.
     """
 
     delta: Delta
@@ -123,6 +126,7 @@ class Installed:
     counters: Counters
     transcript: str
     regenerated: Tuple[str, ...]
+    flat: Optional[FlatChanges] = None
 
 
 def install(
@@ -174,19 +178,29 @@ def _follow(
         elif message["type"] == "applied" and delta is not None:
             sandbox.send({"type": "check", "metadata": job.metadata is not None and job.metadata.wait()})
         elif message["type"] == "done" and delta is not None:
-            read = message["blocks_read"]
-            return Installed(
-                delta=delta,
-                facts=facts,
-                changed_blocks=ChangedBlocks(result_fd, {i: (offset, size) for i, offset, size in message["changed"]}),
-                counters=Counters(
-                    message["blocks_total"], read.get("change", 0), read.get("check", 0), message["blocks_written"]
-                ),
-                transcript=message["transcript"],
-                regenerated=tuple(message["regenerated"]),
-            )
+            return _installed(job, delta, facts, message, result_fd)
         else:
             raise BuildError(f"the sandbox said {message['type']} too early", finding="sandbox-failed")
+
+
+def _installed(
+    job: InstallJob, delta: Delta, facts: Mapping[str, bytes], message: Mapping[str, Any], fd: int
+) -> Installed:
+    read = message.get("blocks_read", {})
+    return Installed(
+        delta=delta,
+        facts=facts,
+        changed_blocks=ChangedBlocks(fd, {i: (offset, size) for i, offset, size in message.get("changed", ())}),
+        counters=Counters(
+            message.get("blocks_total", 0),
+            read.get("change", 0),
+            read.get("check", 0),
+            message.get("blocks_written", 0),
+        ),
+        transcript=message["transcript"],
+        regenerated=tuple(message["regenerated"]),
+        flat=None if job.image_path else FlatChanges.from_message(message, fd),
+    )
 
 
 def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:

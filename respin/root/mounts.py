@@ -109,6 +109,16 @@ def mount_image(image: str, mountpoint: str) -> None:
         raise BuildError(done.explain(), remedy="check the image with e2fsck -fn", finding="cannot-mount-root")
 
 
+def mount_squashfs(fd: int, offset: int, mountpoint: str) -> None:
+    """Mount the squashfs at byte ``offset`` of an open file read-only by squashfuse, as :func:`mount_image` does."""
+    image = f"/proc/self/fd/{fd}"
+    done = process.run(
+        ["squashfuse", "-o", f"ro,offset={offset}", image, mountpoint], check=False, timeout=120, pass_fds=[fd]
+    )
+    if done.returncode != 0 or not os.path.ismount(mountpoint):
+        raise BuildError(done.explain(), remedy="check the image with unsquashfs -s", finding="cannot-mount-root")
+
+
 def mount_overlay(scratch: Scratch) -> None:
     """Put a writable layer over the vendor's root.
 

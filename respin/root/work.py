@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import platform
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 from respin.byteview import FileView
 from respin.errors import BuildError
@@ -13,16 +13,19 @@ from respin.formats.squashfs.image import SquashfsImage
 from respin.root import chroot, database, fsck, isolation, mounts, protocol, transaction
 from respin.root.apply import Applier
 from respin.root.compare import Comparison
+from respin.root.contents import collect
 from respin.root.delta import Delta
 from respin.root.derived import Regenerator
+from respin.root.entries import with_facts
 from respin.root.fuseview import ViewServer
 from respin.root.store import CopyOnWrite
 
 _SCRATCH_EXTRA = 1 << 30
+_UNPACKED = 4  # as many times what is compressed the changes may take
 
 
 def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
-    """Install, tell the delta, wait for the verdict, apply, check, hand back the changed blocks."""
+    """Install, tell the delta, wait for the verdict, and hand back the new content."""
     for descriptor in (job["iso_fd"], job["result_fd"], job["metadata_fd"], *(fd for _, fd in job["packages"])):
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
@@ -46,30 +49,23 @@ class _Installation:
         self._transcript = transcript
 
     def run(self) -> None:
-        job = self._job
         self._step("Opening the root image")
         mounts.make_private()
+        if self._job["image_path"]:
+            self._nested()
+        else:
+            self._flat()
+
+    def _nested(self) -> None:
+        """Of an ext image: the delta is written to it block by block."""
+        job = self._job
         image = self._open_image()
         scratch = mounts.make_scratch(job["scratch"], image.size + _SCRATCH_EXTRA)
         view = ViewServer(image, scratch.view)
         try:
             applier = Applier(view.path, job["image_path"], job["epoch"])
             mounts.mount_image(view.path, scratch.lower)
-            dbpath = database.require_sqlite(scratch.lower, job["dbpath"])
-            mounts.mount_overlay(scratch)
-            self._step("Installing the packages")
-            self._transact(scratch, dbpath)
-            self._step("Comparing the root with the vendor's")
-            comparison = Comparison(scratch.lower, scratch.upper, scratch.merged)
-            rules: Dict[str, Any] = {
-                "dbpath": dbpath, "owned_mtimes": job["owned_mtimes"], "epoch": job["epoch"],
-            }  # fmt: skip
-            delta = comparison.delta(**rules)
-            uname = f"{scratch.files}/uname"
-            regenerated = Regenerator(scratch, uname, job["timeout"], self._transcript).run(delta)
-            if regenerated:
-                delta = comparison.delta(**rules)
-            facts = self._judge(delta)
+            delta, facts, regenerated = self._change(scratch)
             self._step("Writing the changes to the root image")
             plan = applier.plan(delta, facts, scratch)
             mounts.unmount(scratch.merged)
@@ -87,6 +83,38 @@ class _Installation:
         except Exception:
             view.check()  # a damaged image shows as an input/output error: what the view says is better
             raise
+        self._done(report, regenerated)
+
+    def _flat(self) -> None:
+        """Of a flat squashfs: the contents of changed files are handed over, and the starter writes a new one."""
+        job = self._job
+        scratch = mounts.make_scratch(job["scratch"], _UNPACKED * job["squashfs_size"] + _SCRATCH_EXTRA)
+        mounts.mount_squashfs(job["iso_fd"], job["squashfs_offset"], scratch.lower)
+        delta, facts, regenerated = self._change(scratch)
+        self._step("Collecting the changes")
+        whole, sources = with_facts(delta, facts, scratch, job["epoch"])
+        self._done(collect(whole, sources, scratch.upper, job["result_fd"]), regenerated)
+
+    def _change(self, scratch: mounts.Scratch) -> Tuple[Delta, Mapping[str, bytes], Tuple[str, ...]]:
+        """Install on the vendor's root in ``scratch.lower``: the judged delta, further files, what was made anew."""
+        job = self._job
+        dbpath = database.require_sqlite(scratch.lower, job["dbpath"])
+        mounts.mount_overlay(scratch)
+        self._step("Installing the packages")
+        self._transact(scratch, dbpath)
+        self._step("Comparing the root with the vendor's")
+        comparison = Comparison(scratch.lower, scratch.upper, scratch.merged)
+        rules: Dict[str, Any] = {
+            "dbpath": dbpath, "owned_mtimes": job["owned_mtimes"], "epoch": job["epoch"],
+        }  # fmt: skip
+        delta = comparison.delta(**rules)
+        uname = f"{scratch.files}/uname"
+        regenerated = Regenerator(scratch, uname, job["timeout"], self._transcript).run(delta)
+        if regenerated:
+            delta = comparison.delta(**rules)
+        return delta, self._judge(delta), regenerated
+
+    def _done(self, report: Mapping[str, Any], regenerated: Tuple[str, ...]) -> None:
         self._channel.send(
             {**report, "type": "done", "transcript": self._transcript.text, "regenerated": list(regenerated)}
         )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
-from respin.errors import VerificationError
 from respin.formats import mediacheck
 from respin.formats.ext import superblock
 from respin.formats.iso9660.layout import NewFile, Place
@@ -20,6 +19,7 @@ from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.node.image import NodeImage
 from respin.node.indexing import Indexing
+from respin.node.rootimage import FlatRoot, NestedRoot
 from respin.node.treediff import compare
 from respin.node.treeindex import Ranges, TreeIndex
 from respin.progress import Progress
@@ -34,6 +34,8 @@ from respin.provenance.layout import (
 )
 from respin.root.delta import Delta
 from respin.segments import Copy, Data, Segment, Zeros
+from respin.verify.differs import altered
+from respin.verify.flat import compare_flat
 from respin.verify.statement import extent
 
 STEP = 1 << 20
@@ -44,12 +46,11 @@ _SUPERBLOCK_COUNTERS = ((12, 8), (48, 4), (344, 4), (376, 8), (1020, 4))
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison with the vendor's ISO found."""
+    """What the comparison with the vendor's ISO found; ``root_same`` says what of the root image is the vendor's."""
 
     delta: Delta
     bytes_compared: int
-    blocks_same: int
-    blocks_changed: int
+    root_same: str
 
 
 def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
@@ -66,18 +67,32 @@ def compare_with_base(
     ``indexing`` is that of the vendor's root, if it was begun before.
     """
     compared = _compare_iso(output, base, progress)
-    same = _compare_squashfs(output.squashfs, base.squashfs, output.image.path, progress)
-    _require_same_superblock(output.root.view, base.root.view)
+    mine, theirs = output.image, base.image
+    if isinstance(mine, NestedRoot) and isinstance(theirs, NestedRoot):
+        said, delta = _compare_nested(mine, theirs, progress, indexing)
+    elif isinstance(mine, FlatRoot) and isinstance(theirs, FlatRoot):
+        size, delta = compare_flat(mine, theirs, progress)
+        said = f"{size} bytes of data in the root image"
+    else:
+        raise altered(output.squashfs.view, 0, "the squashfs holds the root in another way than the vendor's")
+    return Comparison(delta, compared, said)
+
+
+def _compare_nested(
+    output: NestedRoot, base: NestedRoot, progress: Progress, indexing: Optional[Indexing]
+) -> Tuple[str, Delta]:
+    same = _compare_squashfs(output.squashfs, base.squashfs, output.inner_path, progress)
+    _require_same_superblock(output.nested, base.nested)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
     if indexing is None:
         with progress.step("reading the vendor's root"):
-            index = TreeIndex(base.root)
+            index: Optional[TreeIndex] = TreeIndex(base.tree)
     else:
         index = indexing.wait(progress)
     with progress.step("comparing the two root trees"):
-        delta = compare(base.root, output.root, changed, index)
-    return Comparison(delta, compared, sum(same), len(same) - sum(same))
+        delta = compare(base.tree, output.tree, changed, index)
+    return f"{sum(same)} of {len(same)} blocks of the root image", delta
 
 
 def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
@@ -88,9 +103,9 @@ def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
     plan = plan_splice(base.iso, {replaced: size}, new_files(sizes))
     view = output.iso.view
     if plan.size != view.size:
-        raise _differs(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
+        raise altered(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
     if (mediacheck.read(view) is None) != (mediacheck.read(base.iso.view) is None):
-        raise _differs(view, MEDIA_CHECK_OFFSET, "the media check was taken out, or put in where the vendor has none")
+        raise altered(view, MEDIA_CHECK_OFFSET, "the media check was taken out, or put in where the vendor has none")
     # Without a media check the field is the vendor's like any other byte.
     field = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)] if mediacheck.read(base.iso.view) is not None else []
     free = sorted([*plan.files.values(), *field])
@@ -134,16 +149,7 @@ def _require_same(view: ByteView, offset: int, wanted: bytes) -> None:
     found = view.read(offset, len(wanted))
     if found != wanted:
         place = next(i for i, (a, b) in enumerate(zip(found, wanted)) if a != b)
-        raise _differs(view, offset + place, "it differs from the vendor's ISO outside the declared changes")
-
-
-def _differs(view: ByteView, offset: int, what: str) -> VerificationError:
-    return VerificationError(
-        what,
-        where=f"{view.name}, byte {offset}",
-        remedy="this is not the vendor's Node plus the declared plugins; do not use it",
-        finding="not-the-vendors",
-    )
+        raise altered(view, offset + place, "it differs from the vendor's ISO outside the declared changes")
 
 
 def _require_same_superblock(output: ByteView, base: ByteView) -> None:
@@ -153,36 +159,34 @@ def _require_same_superblock(output: ByteView, base: ByteView) -> None:
         mine[offset : offset + length] = theirs[offset : offset + length] = bytes(length)
     if mine != theirs:
         place = next(i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b)
-        raise _differs(
-            output, superblock.OFFSET + place, "the superblock of the root's file system is not the vendor's"
-        )
+        raise altered(output, superblock.OFFSET + place, "the superblock of the root's file system is not the vendor's")
 
 
 def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, progress: Progress) -> Sequence[bool]:
     """Compare two root images; returns for each block of the nested image whether it is the same."""
     for field in ("inode_count", "mtime", "block_size", "fragment_count", "compressor", "flags", "id_count"):
         if getattr(output.superblock, field) != getattr(base.superblock, field):
-            raise _differs(output.view, 0, f"the squashfs's {field} is not the vendor's")
+            raise altered(output.view, 0, f"the squashfs's {field} is not the vendor's")
     if (output.options.options, output.options.present, output.ids) != (
         base.options.options,
         base.options.present,
         base.ids,
     ):
-        raise _differs(output.view, 96, "the squashfs's compressor options or ids are not the vendor's")
+        raise altered(output.view, 96, "the squashfs's compressor options or ids are not the vendor's")
     if set(output.entries) != set(base.entries):
-        raise _differs(output.view, output.superblock.directory_table, "the squashfs does not hold the vendor's files")
+        raise altered(output.view, output.superblock.directory_table, "the squashfs does not hold the vendor's files")
     same: Sequence[bool] = ()
     for name, entry in output.entries.items():
         other = base.entries[name]
         for field in ("kind", "mode", "uid", "gid", "mtime", "nlink", "size", "rdev", "target"):
             if getattr(entry.inode, field) != getattr(other.inode, field):
-                raise _differs(output.view, output.superblock.inode_table, f"{field} of {name} is not the vendor's")
+                raise altered(output.view, output.superblock.inode_table, f"{field} of {name} is not the vendor's")
         if dict(output.xattrs(entry.inode)) != dict(base.xattrs(other.inode)):
-            raise _differs(output.view, output.superblock.inode_table, f"attributes of {name} are not the vendor's")
+            raise altered(output.view, output.superblock.inode_table, f"attributes of {name} are not the vendor's")
         if isinstance(entry, SquashfsFile) and isinstance(other, SquashfsFile):
             blocks = same_blocks(output, entry, base, other, progress)
             if name == path:
                 same = blocks
             elif not all(blocks):
-                raise _differs(output.view, entry.blocks.start, f"the content of {name} is not the vendor's")
+                raise altered(output.view, entry.blocks.start, f"the content of {name} is not the vendor's")
     return same

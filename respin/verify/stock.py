@@ -6,18 +6,17 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional
 
 from respin.byteview import ByteView, FileView
 from respin.errors import VerificationError
-from respin.formats.ext.image import ExtImage
 from respin.formats.iso9660.image import IsoImage
-from respin.formats.squashfs.nested import NestedView
 from respin.node.base import BaseClaim, open_input, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
 from respin.node.profile import built_in
 from respin.node.protected import ProtectedDigest
+from respin.node.rootimage import RootImage
 from respin.progress import Progress
 from respin.provenance.layout import RESTORE
 from respin.restore import open_restored
@@ -73,10 +72,9 @@ class StockSource:
             )
         return Stock(open_node(restored, built_in()), claim, self._indexing)
 
-    def _open_root(self) -> Tuple[ExtImage, NestedView]:
+    def _open_root(self) -> RootImage:
         if self._base is not None:
             view: ByteView = FileView(self._base_fd, str(self._base))
         else:
             view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._threads)
-        node = open_node(view, built_in())
-        return node.root, node.nested
+        return open_node(view, built_in()).image

@@ -182,7 +182,7 @@ def read_output(output: NodeImage, claims: statement.Claims, progress: Progress,
 
 def _root_image(output: NodeImage, claims: statement.Claims, reading: Reading) -> None:
     view = output.iso.file_view(output.squashfs_path)
-    found: Tuple[object, ...] = (output.squashfs_path, output.image.path, output.profile.id, view.size)
+    found: Tuple[object, ...] = (output.squashfs_path, output.image.inner_path, output.profile.id, view.size)
     claimed = (claims.root_image, claims.inner_image, claims.profile, claims.root_image_size)
     if found != claimed or reading.part != claims.root_image_sha256:
         raise VerificationError(

@@ -77,7 +77,7 @@ def stock(claim: BaseClaim, claims: statement.Claims, found: Comparison) -> str:
     """What the comparison with the vendor's ISO found."""
     return (
         f"{claims.base_name}, {_who_says(claim, claims)}; {found.bytes_compared} bytes of the ISO and"
-        f" {found.blocks_same} of {found.blocks_same + found.blocks_changed} blocks of the root image are the vendor's"
+        f" {found.root_same} are the vendor's"
     )
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Iterator, List, Tuple
@@ -18,7 +17,7 @@ import pytest
 from tests.end_to_end.conftest import GOOD_FILES, Respun, sha256
 from tests.support import rawiso
 from tests.support.forge import Forge, respin
-from tests.support.roots import unprivileged
+from tests.support.ordinary import built_by_an_ordinary_user
 
 B = 2048
 CHECKOUT = Path(__file__).parents[2]
@@ -89,24 +88,11 @@ def test_unsigned_builds_are_equal_also_by_an_ordinary_user(forge: Forge, good_p
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
-        ours, theirs = place / "ours.iso", place / "theirs" / "theirs.iso"
-        theirs.parent.mkdir()
-        os.chown(theirs.parent, 64322, 64322)
+        ours = place / "ours.iso"
         unsigned = {"sign_key": None, "gnupg_home": None, "unsigned": True}
         done = forge.build(ours, good_plugin, **unsigned)
         assert done.code == 0, done.err
-        inputs = place / "inputs"
-        shutil.copytree(forge.keys.trust, inputs / "trust")
-        for file in (forge.iso, forge.checksum, good_plugin):
-            shutil.copy(file, inputs)
-        subprocess.run(["chmod", "-R", "a+rX", inputs], check=True)
-        command = [sys.executable, "-m", "respin", "build", "--unsigned", "--base", str(inputs / forge.iso.name)]
-        command += ["--base-checksum", str(inputs / forge.checksum.name), "--plugin", str(inputs / good_plugin.name)]
-        command += ["--trust", str(inputs / "trust"), "-o", str(theirs), "--tmpdir", str(theirs.parent)]
-        user = unprivileged(command, uid=64322, directory=place / "namespace")
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "HOME": "/"}
-        run = subprocess.run(user, capture_output=True, text=True, cwd="/", env=environment)
-        assert run.returncode == 0, run.stderr
+        theirs = built_by_an_ordinary_user(forge, good_plugin, place)
         assert sha256(ours) == sha256(theirs)
         assert {path.name for path in theirs.parent.iterdir()} == {"theirs.iso", "theirs.iso.added.cdx.json"}
         refused = forge.verify(ours)

@@ -14,15 +14,17 @@ import os
 import subprocess
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import pytest
 
 from respin.build import build as build_module
+from respin.build import newroot as newroot_module
 from respin.build import seal as seal_module
 from respin.build.prepare import BuildRequest
 from respin.byteview import FileView
 from respin.formats.squashfs.image import SquashfsImage
+from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
 from respin.root.install import Installed
 from tests.support import rawiso
@@ -182,6 +184,23 @@ def evil_build(
         return dataclasses.replace(installed, changed_blocks=_Blocks(changed))
 
     monkeypatch.setattr(build_module, "install", install)
+    return _build_without_rules(forge, plugin, output, monkeypatch)
+
+
+def evil_flat_build(
+    forge: Forge, plugin: Path, output: Path, changes: Sequence[Change], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The same on a Node with a flat root, where ``changes`` were made besides the plugin's."""
+    paths = {change.path for change in changes}
+
+    def merge(image: SquashfsImage, own: Iterable[Change]) -> MergedSquashfs:
+        return merge_changes(image, [*(change for change in own if change.path not in paths), *changes])
+
+    monkeypatch.setattr(newroot_module, "merge_changes", merge)
+    return _build_without_rules(forge, plugin, output, monkeypatch)
+
+
+def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_module, "require_none", lambda findings: None)
     monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, "0" * 64))
     build_module.build(

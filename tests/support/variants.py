@@ -30,6 +30,21 @@ def unpacked(iso: Path, directory: Path) -> Path:
     return directory / "squashfs/LiveOS/ext3fs.img"
 
 
+def flat_variant(stock: Path, directory: Path, pack: Sequence[str]) -> Path:
+    """``stock`` with the tree of its root packed as a squashfs itself. Needs root, for the owners, and FUSE."""
+    image = unpacked(stock, directory / "work")
+    mount = directory / "mount"
+    mount.mkdir()
+    run("fuse2fs", "-o", "ro", image, mount)
+    flat = directory / "flat.img"
+    try:
+        run("mksquashfs", mount, flat, "-quiet", "-no-progress", "-noappend", *pack)
+    finally:
+        run("umount", mount)
+    shutil.rmtree(directory / "work")
+    return mastered(stock, directory, flat)
+
+
 def variant(
     stock: Path, directory: Path, pack: Sequence[str], change: Optional[Callable[[Path], object]] = None
 ) -> Path:
@@ -37,13 +52,20 @@ def variant(
     image = unpacked(stock, directory / "work")
     if change is not None:
         change(image)
+    packed = directory / "squashfs.img"
+    run("mksquashfs", image.parents[1], packed, "-quiet", "-no-progress", "-noappend", "-all-root", *pack)
+    shutil.rmtree(directory / "work")
+    return mastered(stock, directory, packed)
+
+
+def mastered(stock: Path, directory: Path, root: Path) -> Path:
+    """``stock`` with another root image, which is moved; mastered again."""
     tree = directory / "tree"
     run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
     run("chmod", "-R", "u+w", tree)
     target = tree / "LiveOS/squashfs.img"
     target.unlink()
-    run("mksquashfs", image.parents[1], target, "-quiet", "-no-progress", "-noappend", "-all-root", *pack)
-    shutil.rmtree(directory / "work")
+    root.replace(target)
     iso = directory / "node.iso"
     plain = ("genisoimage", "-quiet", "-J", "-r", "-hide-rr-moved", "-hide-joliet-trans-tbl")
     run(*plain, "-V", LABEL, "-A", LABEL, *_BOOT, "-o", iso, tree)

@@ -30,7 +30,7 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.whereis import place_of
 from respin.limits import LIMITS
-from respin.node.treediff import visit_all
+from respin.node.treepairs import visit_all
 from respin.progress import SILENT
 from tests.support import rawiso
 from tests.support.images import build_ext, damaged, debugfs, run

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from respin import errors
+from respin import errors, process
 from respin.errors import BuildError, MissingToolError, RespinError, UnsupportedError
-from respin.root import chroot, database, idmaps, isolation, protocol
+from respin.root import chroot, database, idmaps, isolation, mounts, protocol
 from respin.root.idmaps import Range
 
 
@@ -33,6 +33,14 @@ def test_missing_ranges_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
         idmaps.required_ranges(4242424)
     assert caught.value.exit_code == 5
     assert "usermod --add-subuids" in str(caught.value.remedy)
+
+
+def test_without_squashfuse_a_flat_root_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
+    with pytest.raises(MissingToolError, match="squashfuse") as caught:
+        mounts.mount_squashfs(0, 0, str(tmp_path))
+    assert caught.value.exit_code == 5
+    assert "apt install squashfuse" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def read_extension(before: SquashfsImage, after: SquashfsImage) -> Optional[Exte
     return Extension(end, mine.inode_table, *inodes)
 
 
+def first_other_byte(before: SquashfsImage, after: SquashfsImage, extension: Extension) -> Optional[int]:
+    """The first byte of the data region of ``before`` that is another one in ``after``; None: there is none."""
+    start, length = extension.data_start, extension.data_end - extension.data_start
+    pairs = zip(chunks(before.view, start, length, _STEP), chunks(after.view, start, length, _STEP))
+    for number, (one, other) in enumerate(pairs):
+        if one != other:
+            return start + number * _STEP + next(at for at, (a, b) in enumerate(zip(one, other)) if a != b)
+    return None
+
+
 def differences(before: SquashfsRoot, after: SquashfsRoot, extension: Extension) -> Iterator[Difference]:
     """Every path whose inode is not the same in both, with the entry in each (None: no such name), sorted by bytes.
 
