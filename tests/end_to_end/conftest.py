@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 import pytest
 
@@ -28,11 +28,12 @@ GOOD_FILES = {
 
 @dataclass(frozen=True)
 class Respun:
-    """A good respin: what went in, what came out, and the document that the build printed."""
+    """A good respin: what went in, what came out, the document that the build printed, the plugin's files."""
 
     plugin: Path
     iso: Path
     document: Dict[str, Any]
+    files: Mapping[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +58,12 @@ def respun(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Respun:
     tmp = tmp_path_factory.mktemp("respun")
     for places in ((), ("/usr/lib",), ("/var/lib",), ("/usr/lib", "/var/lib"), ("/usr/bin",)):
         # In another directory of the vendor's, which lies in another compressed block: another original to keep.
-        plugin = _good_plugin(forge, {f"{place}/good-room": "room\n" for place in places})
+        files = {**GOOD_FILES, **{f"{place}/good-room": "room\n" for place in places}}
+        plugin = _good_plugin(forge, files)
         done = forge.build(tmp / "respun.iso", plugin, json=True, force=True)
         assert done.code == 0, done.err
         if Forgery(tmp / "respun.iso", tmp / "unused", forge.keys).room() >= ROOM:
-            return Respun(plugin, tmp / "respun.iso", done.json)
+            return Respun(plugin, tmp / "respun.iso", done.json, files)
     raise AssertionError(f"no restore map with {ROOM} bytes to spare")
 
 
@@ -71,10 +73,10 @@ def good_plugin(respun: Respun) -> Path:
     return respun.plugin
 
 
-def _good_plugin(forge: Forge, more: Dict[str, str]) -> Path:
+def _good_plugin(forge: Forge, files: Mapping[str, str]) -> Path:
     return forge.plugin(
         "good",
-        files={**GOOD_FILES, **more},
+        files=files,
         sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
         effects='users = ["good"]\ngroups = ["good"]',
     )

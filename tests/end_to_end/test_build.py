@@ -14,7 +14,7 @@ from typing import Iterator, List, Tuple
 
 import pytest
 
-from tests.end_to_end.conftest import GOOD_FILES, Respun, sha256
+from tests.end_to_end.conftest import Respun, sha256
 from tests.support import rawiso
 from tests.support.forge import Forge, respin
 from tests.support.ordinary import built_by_an_ordinary_user
@@ -170,7 +170,7 @@ def test_the_root_is_the_vendors_plus_the_plugin_by_an_independent_walk(
         dict(walk(unpacked_image(respun.iso, tmp_path / "b"))),
     )
     added = {path for path in set(ours) - set(stock) if not path.startswith("/usr/share/respin")}
-    expected = {part for path in GOOD_FILES for part in _with_parents(path) if part not in stock}
+    expected = {part for path in respun.files for part in _with_parents(path) if part not in stock}
     assert added == expected
     assert set(stock) <= set(ours)
     changed = {path for path in stock if stock[path] != ours[path] and not stock[path][0].startswith("4")}
