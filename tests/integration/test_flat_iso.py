@@ -1,4 +1,4 @@
-"""An ISO whose root image is a flat squashfs: recognised, listed and read; a build is refused and says why."""
+"""An ISO whose root image is a flat squashfs: recognised, listed and read, with or without a profile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_reads_a_file_through_a_link(iso: Path) -> None:
     assert (done.code, done.out.encode()) == (0, CONTENT)
 
 
-def test_the_layout_is_named_and_a_build_is_refused(iso: Path) -> None:
+def test_the_layout_is_named_and_a_build_needs_a_profile(iso: Path) -> None:
     found = respin("inspect", iso, "--json").json
     assert found["layout"] == "flat xz squashfs"
-    assert "flat xz squashfs" in found["node_reason"]
+    assert "profile" in found["node_reason"]
