@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.digest import sha256_view
-from respin.errors import RespinError
+from respin.errors import RespinError, UnsupportedError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.node.image import Identity, NodeImage, identify, open_node
-from respin.node.profile import built_in
+from respin.node.knownprofiles import built_in
+from respin.node.profile import Profile
 from respin.node.rpmdb import locate
 from respin.provenance import sidecar, statement, testresult
 from respin.provenance.carrier import find_iso
@@ -48,6 +49,7 @@ class Inspection:
             "profile": None if profile is None else {"id": profile.id, "title": profile.title},
             "version": dict(self.identity.version),
             "root_image": self.identity.root_image,
+            "places": self.identity.places.to_json(),
             "layout": self.identity.layout,
             "node": None if self.node is None else dict(self.node),
             "node_reason": self.node_reason,
@@ -60,9 +62,10 @@ class Inspection:
         }
 
 
-def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
+def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = ()) -> Inspection:
     """Inspect an ISO, and ``beside``, the ``.intoto.jsonl`` beside it. Nothing is verified, mounted or executed.
 
+    ``profiles`` are those that may fit; without any it is the ones that respin brings along.
     Raises UnsupportedError when it is no ISO 9660 image at all, MalformedError when its directories are damaged.
     """
     carrier: Optional[Mapping[str, Any]] = None
@@ -73,11 +76,16 @@ def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
     except RespinError as error:
         carrier_reason = str(error)
     iso = IsoImage.open(view)
-    identity = identify(iso, built_in())
+    profiles = profiles or built_in()
+    try:
+        identity = identify(iso, profiles)
+    except UnsupportedError:
+        identity = identify(iso, ())  # opening the Node says why
     node: Optional[Mapping[str, Any]] = None
     node_reason = ""
     try:
-        node = _describe_node(open_node(view, built_in()))
+        opened = open_node(view, profiles)
+        identity, node = opened.identity, _describe_node(opened)
     except RespinError as error:
         node_reason = str(error)
     provenance: Optional[Mapping[str, Any]] = None
@@ -110,7 +118,7 @@ def inspect(view: ByteView, beside: bytes = b"") -> Inspection:
 
 def _describe_node(node: NodeImage) -> Mapping[str, Any]:
     try:
-        database: Optional[str] = locate(node.root).file
+        database: Optional[str] = locate(node.root, node.profile.rpm_databases).file
     except RespinError:
         database = None
     return {

@@ -97,7 +97,7 @@ def make_plan(
     for name in names:
         if names.count(name) > 1:
             raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
-    database = rpmdb.locate(node.root)
+    database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
     blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
     vendor_packages = rpmdb.packages(blobs.values(), where)

@@ -19,8 +19,8 @@ from respin.formats.rpmfile import RpmHeader
 from respin.node import rpmdb
 from respin.node.base import open_input
 from respin.node.image import NodeImage, open_node
+from respin.node.knownprofiles import built_in
 from respin.node.paths import read_file
-from respin.node.profile import built_in
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT

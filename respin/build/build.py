@@ -19,8 +19,8 @@ from respin.bundle import VerifiedBundle
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
+from respin.node.knownprofiles import known
 from respin.node.places import FACTS
-from respin.node.profile import built_in
 from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, ordered
 from respin.policy.content import judge_content
@@ -78,7 +78,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
         base = start.base
-        node = open_node(base.view(), built_in())
+        node = open_node(base.view(), known(trust))
         require_recent(node, trust)
         bundles = verifying.wait(progress)
         require_every_plugin(start.had, bundles, request.remove)

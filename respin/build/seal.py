@@ -19,7 +19,7 @@ from respin.formats.openpgp import Signer
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.indexing import Indexing
-from respin.node.profile import built_in
+from respin.node.knownprofiles import known
 from respin.node.protected import protected_digests
 from respin.plan import InstallPlan
 from respin.progress import Progress
@@ -106,7 +106,7 @@ def seal(
     stock = Stock(node, base.claim, job.indexing, protected)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     size = laid.plan.size
-    bom = _bill_of_materials(output, final, tmpdir)
+    bom = _bill_of_materials(output, final, trust, tmpdir)
     sidecars = _publish(output, final, sha256, size, signer, bom)
     restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
     return Sealed(sha256, size, copied, restore_size, sidecars, report)
@@ -162,7 +162,7 @@ def _verify(
     progress: Progress,
 ) -> Tuple[Report, str]:
     """Verify what was written as ``respin verify --base`` does, before anybody else sees it; the SHA-256, too."""
-    opened = open_node(FileView(output.fd, str(output.target)), built_in())
+    opened = open_node(FileView(output.fd, str(output.target)), known(trust))
     raw, envelope = read_statement(opened.iso)
     if raw != final:
         raise RespinError("the statement in the output is not the one that was written", where=str(output.target))
@@ -174,8 +174,8 @@ def _verify(
     return verify_output(opened, claims, signature, reading, stock, trust, tmpdir, progress), reading.plain
 
 
-def _bill_of_materials(output: Output, final: bytes, tmpdir: Path) -> bytes:
-    node = open_node(FileView(output.fd, str(output.target)), built_in())
+def _bill_of_materials(output: Output, final: bytes, trust: TrustStore, tmpdir: Path) -> bytes:
+    node = open_node(FileView(output.fd, str(output.target)), known(trust))
     claims = statement.parse(final, where=f"{output.target}:/{STATEMENT}")
     return sbom.describe(node, claims, everything=False, scratch=tmpdir).encode()
 

@@ -15,10 +15,12 @@ from respin.errors import UsageError
 from respin.inspect import inspect as run_inspect
 from respin.limits import LIMITS
 from respin.node.base import open_input, read_small
+from respin.node.knownprofiles import known
 from respin.provenance import sidecar
 from respin.report.inspect import render
 from respin.report.rootfiles import line
 from respin.rootfiles import list_files, open_file
+from respin.trust import TrustStore
 
 
 @click.command("inspect", cls=Command)
@@ -26,10 +28,19 @@ from respin.rootfiles import list_files, open_file
 @click.option("--files", is_flag=True, help="List the files of the root image, with all attributes.")
 @click.option("--below", metavar="PATH", help="With --files: only this path and what is below it.")
 @click.option("--cat", metavar="PATH", help="Write the content of one file of the root image to standard output.")
+@click.option(
+    "--trust", type=click.Path(path_type=Path), metavar="DIR", help="A trust store whose profiles of Nodes count too."
+)
 @json_option
 @click.pass_obj
 def inspect(
-    session: Session, iso: Path, files: bool, below: Optional[str], cat: Optional[str], json_output: bool
+    session: Session,
+    iso: Path,
+    files: bool,
+    below: Optional[str],
+    cat: Optional[str],
+    trust: Optional[Path],
+    json_output: bool,
 ) -> None:
     """Show what an ISO is: layout, kernel, boot setup, plugins, provenance.
 
@@ -52,7 +63,8 @@ def inspect(
             _cat(session, view, cat)
         else:
             beside = sidecar.paths(iso)[0]
-            found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"")
+            profiles = () if trust is None else known(TrustStore.load(trust, session.tmpdir))
+            found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"", profiles)
             session.console.markup(found.to_json(), render(found))
     finally:
         os.close(fd)

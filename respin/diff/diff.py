@@ -20,7 +20,8 @@ from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.whereis import place_of
 from respin.node.base import open_input
 from respin.node.image import Identity, NodeImage, identify, open_node
-from respin.node.profile import Profile, built_in
+from respin.node.knownprofiles import built_in
+from respin.node.profile import Profile
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT

@@ -20,6 +20,7 @@ from respin.formats.iso9660.names import Extent
 from respin.limits import KiB
 from respin.node.profile import Profile
 from respin.progress import Progress
+from respin.safepath import first_match
 
 # A text beyond this is compared by its digest only.
 _LARGEST_TEXT = 256 * KiB
@@ -43,10 +44,10 @@ def compare_iso_files(old: IsoImage, new: IsoImage, progress: Progress) -> Secti
 
 def compare_boot(old: IsoImage, new: IsoImage, iso: Section, profiles: Sequence[Optional[Profile]]) -> Section:
     """The boot configurations among what differs in the ISO tree, line by line."""
-    named = {path for profile in profiles if profile is not None for path in profile.boot_configurations}
+    named = [path for profile in profiles if profile is not None for path in profile.boot_configurations]
     found = []
     for one in iso.differences:
-        if one.name in named or _CONFIGURATION.fullmatch(one.name):
+        if first_match(one.name, named) or _CONFIGURATION.fullmatch(one.name):
             texts = [_text(image, one.name) for image in (old, new)]
             lines = changed_lines(*texts) if None not in texts else None  # type: ignore[arg-type]
             found.append(Difference(one.name, one.old, one.new, {"lines": lines}))
@@ -55,10 +56,10 @@ def compare_boot(old: IsoImage, new: IsoImage, iso: Section, profiles: Sequence[
 
 def compare_initrds(old: IsoImage, new: IsoImage, iso: Section, profiles: Sequence[Optional[Profile]]) -> Section:
     """The initrds among what differs in the ISO tree, with the members that differ where both can be read."""
-    named = {path for profile in profiles if profile is not None for path in profile.initrds}
+    named = [path for profile in profiles if profile is not None for path in profile.initrds]
     found = []
     for one in iso.differences:
-        if one.name not in named and not _INITRD.fullmatch(one.name):
+        if not first_match(one.name, named) and not _INITRD.fullmatch(one.name):
             continue
         detail: Dict[str, Any] = {}
         if "sha256" in one.differs:

@@ -7,7 +7,7 @@ recognised and named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
@@ -15,12 +15,12 @@ from respin.errors import UnsupportedError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.limits import LIMITS
-from respin.node import versionfile
+from respin.node.paths import read_file
 from respin.node.places import MODULES
 from respin.node.profile import Profile
+from respin.node.recognise import Places, places, recognise, version_of
 from respin.node.rootimage import RootImage, open_root_image
 from respin.roottree import RootTree
-from respin.safepath import show
 
 SQUASHFS_MAGIC = b"hsqs"
 EXT_MAGIC_OFFSET, EXT_MAGIC = 1080, b"\x53\xef"
@@ -39,12 +39,16 @@ def product_of(version: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """What can be said of any ISO without opening its root image."""
+    """What can be said of any ISO without opening its root image.
+
+    ``version`` is empty as long as it stands in the root; the one of an opened Node has it.
+    """
 
     profile: Optional[Profile]
     version: Mapping[str, str]
     root_image: Optional[str]
     layout: str
+    places: Places
 
     @property
     def product(self) -> str:
@@ -79,20 +83,19 @@ class NodeImage:
 
 
 def identify(iso: IsoImage, profiles: Sequence[Profile]) -> Identity:
-    """Which Node ``iso`` is and what its root image is, by the given profiles and by magic numbers."""
-    profile: Optional[Profile] = None
+    """Which Node ``iso`` is and what its root image is, by the given profiles and by magic numbers.
+
+    Raises UnsupportedError when several profiles fit, or several files could be the root image.
+    """
+    profile = recognise(iso, profiles)
+    found = Places() if profile is None else places(iso, profile)
     version: Mapping[str, str] = {}
-    for candidate in profiles:
-        if candidate.version_file not in iso.files:
-            continue
-        version = versionfile.parse(iso.read(candidate.version_file, LIMITS.small_file), candidate.version_file)
-        if version.get("PACKAGE") in candidate.packages:
-            profile = candidate
-            break
-    places = ([profile.root] if profile else []) + list(ROOT_IMAGES)
-    path = next((place for place in places if place in iso.files), None)
-    layout = describe_layout(iso.file_view(path)) if path else "no root image found"
-    return Identity(profile, dict(version), path, layout)
+    if profile is not None and profile.version.iso in iso.files:
+        path = profile.version.iso
+        version = version_of(profile.version, iso.read(path, LIMITS.small_file), f"{iso.name}:{path}")
+    path_of_root = found.root or next((place for place in ROOT_IMAGES if place in iso.files), None)
+    layout = describe_layout(iso.file_view(path_of_root)) if path_of_root else "no root image found"
+    return Identity(profile, version, path_of_root, layout, found)
 
 
 def describe_layout(view: ByteView) -> str:
@@ -121,13 +124,24 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
         raise UnsupportedError(
-            "the layout is a Node's, but the version file names none of the Nodes that have a profile"
-            f" (PACKAGE is {show(identity.version.get('PACKAGE', ''))!r})",
+            "the layout is a Node's, but no profile recognises it",
             where=view.name,
-            remedy=f"known: {known}; without a profile nobody knows what the installer and the persistence layer are",
+            remedy=f"known: {known}; a profile of your own goes into the trust store, see docs/reference/profiles.md;"
+            " without one nobody knows what the installer and the persistence layer are",
             finding="profile",
         )
-    return NodeImage(iso, identity, identity.profile, path, open_root_image(squashfs, file))
+    image = open_root_image(squashfs, file)
+    return NodeImage(iso, _with_version(identity, identity.profile, image), identity.profile, path, image)
+
+
+def _with_version(identity: Identity, profile: Profile, image: RootImage) -> Identity:
+    """The identity with the version that stands in the root, if the profile says that it does."""
+    for path in profile.version.root:
+        found = image.tree.resolve(path)
+        data = None if found is None else read_file(image.tree, found.path)
+        if data is not None:
+            return replace(identity, version=version_of(profile.version, data, f"{image.tree.view.name}:{path}"))
+    return identity
 
 
 def open_root(iso: IsoImage) -> RootTree[Any]:

@@ -1,21 +1,13 @@
 """Profiles: one TOML file per kind of Node says how to recognise it, where its parts are and what is protected.
 
-The protected sets that decide are always respin's own or the user's, never ones that an ISO brings along.
+The protected sets that decide are always respin's own or the trust store's, never ones that an ISO brings along.
+docs/reference/profiles.md has every key.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Mapping, Tuple
-
-from respin.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from typing import Mapping, Tuple
 
 # A unit can be changed without touching its file: by a mask or copy in a directory that counts more, by a drop-in, by
 # links that pull others in. These are the places (systemd.unit(5), "Unit File Load Path").
@@ -34,8 +26,12 @@ UNIT_DIRECTORIES = (
 
 @dataclass(frozen=True)
 class ProtectedSet:
-    """Paths that a respin must leave as the vendor made them; patterns as :func:`respin.safepath.first_match`."""
+    """What a respin must leave as the vendor made it; paths are patterns as :func:`respin.safepath.first_match`.
 
+    ``packages`` are globs on names of the vendor's packages; no plugin may bring one that is called so.
+    """
+
+    packages: Tuple[str, ...]
     iso: Tuple[str, ...]
     root: Tuple[str, ...]
     units: Tuple[str, ...]
@@ -57,77 +53,86 @@ class ProtectedSet:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """Something that a file of the ISO says: a text that stands in it, or one of ``values`` (globs) under ``key``.
+
+    With ``section`` the file is an INI file, without it one of shell assignments.
+    """
+
+    file: str
+    text: str = ""
+    section: str = ""
+    key: str = ""
+    values: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What has to be so on an ISO: ``files`` (patterns) that are there, ``absent`` ones that are not, facts."""
+
+    files: Tuple[str, ...]
+    absent: Tuple[str, ...]
+    facts: Tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class VersionSource:
+    """Where product, version and release stand: in a file on the ISO, or in the first of some files in the root.
+
+    ``section`` as for :class:`Fact`; ``keys`` are the names under which the three stand there, empty for none.
+    """
+
+    iso: str
+    root: Tuple[str, ...]
+    section: str
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """Patterns of files on the ISO with digests of others: INI files of productmd, kickstarts, lists of coreutils."""
+
+    treeinfo: Tuple[str, ...]
+    kickstarts: Tuple[str, ...]
+    sums: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Where a respin becomes visible. Empty for a kind of Node that has no such place.
+
+    ``version_iso`` and ``version_root`` are copies of one file of assignments whose RELEASE changes, ``release_lines``
+    are texts whose first line says that the Node was respun, ``nvr`` holds NAME-VERSION-RELEASE of the image, and
+    ``factory`` is a directory with a copy of /etc that follows what a plugin adds there.
+    """
+
+    version_iso: str
+    version_root: str
+    release_lines: Tuple[str, ...]
+    nvr: str
+    factory: str
+
+
+@dataclass(frozen=True)
 class Profile:
-    """One kind of Node."""
+    """One kind of Node. Paths on the ISO are patterns; :func:`respin.node.recognise.places` finds the files."""
 
     id: str
     title: str
-    version_file: str
-    packages: Tuple[str, ...]
+    instead_of: Tuple[str, ...]
+    recognition: Recognition
+    version: VersionSource
     root: str
-    kernel: str
+    stage2: Tuple[str, ...]
+    kernels: Tuple[str, ...]
     initrds: Tuple[str, ...]
     boot_configurations: Tuple[str, ...]
+    rpm_databases: Tuple[str, ...]
+    checksums: Checksums
+    kept_arguments: Tuple[str, ...]
+    marks: Marks
     protected: Mapping[str, ProtectedSet]
 
     def protected_by(self, set_name: str) -> ProtectedSet:
         """The protected set of that name ("installer", "persistence")."""
         return self.protected[set_name]
-
-
-def parse(text: str, where: str) -> Profile:
-    """Parse a profile; UsageError names the key that is wrong."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the profile is not valid TOML: {error}", where=where) from error
-    if document.get("schema") != 1:
-        raise UsageError("the profile's schema is not 1", where=where, remedy="this respin reads schema 1")
-    recognise, layout = _table(document, "recognise", where), _table(document, "layout", where)
-    protected = {
-        name: ProtectedSet(
-            iso=_strings(_table(_table(document, "protected", where), name, where), "iso", where),
-            root=_strings(_table(_table(document, "protected", where), name, where), "root", where),
-            units=_strings(_table(_table(document, "protected", where), name, where), "units", where),
-        )
-        for name in ("installer", "persistence")
-    }
-    return Profile(
-        id=_string(document, "id", where),
-        title=_string(document, "title", where),
-        version_file=_string(recognise, "version_file", where),
-        packages=_strings(recognise, "package", where),
-        root=_string(layout, "root", where),
-        kernel=_string(layout, "kernel", where),
-        initrds=_strings(layout, "initrds", where),
-        boot_configurations=_strings(layout, "boot_configurations", where),
-        protected=protected,
-    )
-
-
-def built_in() -> Tuple[Profile, ...]:
-    """The profiles that respin brings along, by name."""
-    directory = resources.files("respin.node") / "profiles"
-    files = sorted((entry for entry in directory.iterdir() if entry.name.endswith(".toml")), key=lambda e: e.name)
-    return tuple(parse(entry.read_text("utf-8"), entry.name) for entry in files)
-
-
-def _table(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    value = document.get(key)
-    if not isinstance(value, dict):
-        raise UsageError(f"the profile lacks the table [{key}]", where=where)
-    return value
-
-
-def _string(table: Mapping[str, Any], key: str, where: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"the profile's {key} must be a string", where=where)
-    return value
-
-
-def _strings(table: Mapping[str, Any], key: str, where: str) -> Tuple[str, ...]:
-    value = table.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"the profile's {key} must be a list of strings", where=where)
-    return tuple(value)

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, Tuple
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
@@ -19,10 +19,11 @@ from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
 from respin.limits import LIMITS
 from respin.node import rpmrecord
+from respin.node.profileparser import RPM_DATABASES
 from respin.roottree import RootTree
 
 _KEY = "gpg-pubkey"
-CANDIDATES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
+CANDIDATES = RPM_DATABASES
 Row = Tuple[object, object, object]
 _INDEX_COLUMNS = ("key", "hnum", "idx")
 BACKENDS: Mapping[str, str] = {"rpmdb.sqlite": "sqlite", "Packages.db": "ndb", "Packages": "bdb"}
@@ -48,10 +49,13 @@ class Content:
     consistent: bool
 
 
-def locate(root: RootTree[Any]) -> RpmDatabase:
-    """Find the Node's database; UnsupportedError when there is none, several, or one that can't be written here."""
+def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDatabase:
+    """Find the Node's database in one of the directories ``candidates``.
+
+    Raises UnsupportedError when there is none, several, or one that can't be written here.
+    """
     found = {}
-    for candidate in CANDIDATES:
+    for candidate in candidates:
         directory = root.resolve(candidate)
         if directory is None or not directory.inode.is_directory:
             continue
@@ -64,7 +68,7 @@ def locate(root: RootTree[Any]) -> RpmDatabase:
         raise UnsupportedError(
             "the Node's root has no RPM database, so RPM plugins cannot be recorded in it",
             where=root.view.name,
-            remedy=f"looked in {', '.join(CANDIDATES)}",
+            remedy=f"looked in {', '.join(candidates)}",
             finding="rpmdb",
         )
     if len(found) > 1:

@@ -24,6 +24,8 @@ _HARD = re.compile(r"k(?:ernel|sym)\(.+\)|.+\.so(?:\.[^ ()]+)*(?:\(.*\))*")
 # Effects that a manifest can declare and that this version cannot give.
 _NOT_YET = ("replaces", "initrd_modules", "kernel_arguments")
 
+_SETS = {"persistence": "persistence layer"}
+
 
 def judge_bundles(plan: InstallPlan) -> Iterator[Finding]:
     """Findings on bundles and packages; each refuses the build.
@@ -110,6 +112,14 @@ def _packages(plan: InstallPlan) -> Iterator[Finding]:
                 f"the Node already has {vendor[header.name].nevra}",
                 "a plugin only adds; it cannot replace a vendor's package",
             )
+        for name, members in sorted(plan.node.profile.protected.items()):
+            if any(fnmatchcase(header.name, glob) for glob in members.packages):
+                yield Finding(
+                    "protected-package",
+                    header.nevra,
+                    f"it is called like a package of the Node's {_SETS.get(name, name)}",
+                    "the installer and the persistence layer stay exactly as the vendor made them",
+                )
         for kind, dependencies in (("obsoletes", header.obsoletes), ("conflicts with", header.conflicts)):
             for dependency in dependencies:
                 if dependency.name in vendor:

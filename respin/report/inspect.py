@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Sequence
 from rich.text import Text
 
 from respin.inspect import Inspection
+from respin.node.recognise import Places
 from respin.safepath import show
 
 
@@ -24,6 +25,7 @@ def render(found: Inspection) -> Text:
         _line("boots by", _boot(found.iso)),
         _line("media check", "implanted" if found.media_check else "none"),
         _line("root image", f"{found.identity.root_image}: {found.identity.layout}"),
+        *_places(found.identity.places),
     ]
     if found.node is not None:
         lines += [
@@ -43,6 +45,19 @@ def render(found: Inspection) -> Text:
     elif found.carrier_reason:
         lines.append(_line("carrier", found.carrier_reason))
     return Text("\n".join(lines))
+
+
+def _places(places: Places) -> List[str]:
+    """The other parts that the profile knows, one line each, as far as there are any."""
+    named = (
+        ("stage2", places.stage2),
+        ("kernel", places.kernels),
+        ("initrd", places.initrds),
+        ("boot config", places.boot_configurations),
+        ("checksums", places.checksums),
+        *((name, paths) for name, paths in places.protected.items()),
+    )
+    return [_line(name, ", ".join(map(show, paths))) for name, paths in named if paths]
 
 
 def _carrier(carrier: Mapping[str, Any]) -> str:

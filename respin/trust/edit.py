@@ -12,7 +12,8 @@ from respin.formats.openpgp import read_keys
 from respin.scratch import Workspace
 from respin.trust import policyfile
 from respin.trust.model import TIERS, Role, TrustedKey
-from respin.trust.store import POLICY, TrustStore
+from respin.trust.store import TrustStore
+from respin.trust.storefiles import POLICY
 
 
 def add_key(

@@ -13,10 +13,9 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
-from respin.byteview import open_stream
-from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
+from respin.errors import PolicyError, UnsupportedError, VerificationError
 from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
@@ -27,9 +26,8 @@ from respin.trust.minimum import by_name
 from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
 from respin.trust.rpmsig import RpmVerdict, verify_sealed
 from respin.trust.sealed import Source, seal
+from respin.trust.storefiles import POLICY, bad_store, read_file, read_profiles, refuse_strays
 from respin.trust.verdicts import EXPLANATIONS
-
-POLICY = "policy.toml"
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,26 @@ class VerifiedRpm:
 
 
 class TrustStore:
-    """Trusted keys by role; ``digest`` is a SHA-256 over the policy entries and key files, whatever their order."""
+    """Trusted keys by role; ``digest`` is a SHA-256 over the policy entries and key files, whatever their order.
+
+    ``profiles`` are the texts of the store's own profiles of Nodes by file name, unparsed; they count in the digest.
+    """
 
     def __init__(
-        self, path: Path, policy: policyfile.Policy, keys: Sequence[TrustedKey], digest: str, at: Optional[int] = None
+        self,
+        path: Path,
+        policy: policyfile.Policy,
+        keys: Sequence[TrustedKey],
+        digest: str,
+        at: Optional[int] = None,
+        profiles: Optional[Mapping[str, str]] = None,
     ) -> None:
         self.path = path
         self.policy = policy
         self.keys = tuple(keys)
         self.digest = digest
         self.at = at
+        self.profiles = dict(profiles or {})
         self._keyrings: Dict[Tuple[Role, Path], Keyring] = {}
         self._lock = threading.Lock()
 
@@ -74,10 +82,10 @@ class TrustStore:
         seconds since 1970; None is now.
         """
         file = path / POLICY
-        policy = policyfile.parse(_read(file, LIMITS.manifest).decode("utf-8", "replace"), where=str(file))
+        policy = policyfile.parse(read_file(file, LIMITS.manifest).decode("utf-8", "replace"), where=str(file))
         entries = policy.entries
-        _refuse_strays(path, entries)
-        files = {entry: _read(path / entry.file_name, LIMITS.key_file) for entry in entries}
+        refuse_strays(path, entries)
+        files = {entry: read_file(path / entry.file_name, LIMITS.key_file) for entry in entries}
         for entry, data in files.items():
             _expect_key(data, path / entry.file_name, entry.fingerprint)
         public = _understand(files.values(), tmpdir)
@@ -86,7 +94,7 @@ class TrustStore:
         for entry, data in files.items():
             file = path / entry.file_name
             if entry.fingerprint not in public:
-                raise _bad("GnuPG does not accept this key: it has no valid self-signature", file)
+                raise bad_store("GnuPG does not accept this key: it has no valid self-signature", file)
             known = public[entry.fingerprint]
             flags = entry.allow_expired, entry.allow_weak
             keys.append(TrustedKey(known, entry.role, entry.tier, entry.scope, *flags, file))
@@ -96,8 +104,11 @@ class TrustStore:
         if policy.minimums or policy.expires is not None:
             lowest = sorted([one.kind, one.name, one.version, one.release] for one in policy.minimums)
             document = [document, lowest, policy.expires]
+        profiles = read_profiles(path)
+        if profiles:
+            document = [document, sorted(profiles.items())]
         canonical = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
-        return cls(path, policy, keys, hashlib.sha256(canonical.encode("ascii")).hexdigest(), at)
+        return cls(path, policy, keys, hashlib.sha256(canonical.encode("ascii")).hexdigest(), at, profiles)
 
     def of_role(self, role: Role) -> Tuple[TrustedKey, ...]:
         """The keys of a role."""
@@ -249,40 +260,12 @@ def _expect_key(data: bytes, file: Path, fingerprint: str) -> None:
     try:
         found = fingerprints(data, where=str(file))
     except (VerificationError, UnsupportedError) as error:
-        raise _bad(error.what, file) from error
+        raise bad_store(error.what, file) from error
     if found != (fingerprint,):
-        raise _bad(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
+        raise bad_store(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
 
 
 def _understand(files: Iterable[bytes], tmpdir: Optional[Path]) -> Dict[str, PublicKey]:
     """All keys at once: one run of GnuPG instead of one for each key."""
     with Workspace(tmpdir) as workspace, Keyring(files, workspace.path, strict=False) as keyring:
         return {key.fingerprint: key for key in keyring.keys}
-
-
-def _refuse_strays(path: Path, entries: Sequence[policyfile.PolicyEntry]) -> None:
-    """A key file that no entry names is a mistake: somebody believes that it is trusted, or that it is not."""
-    named: Dict[str, bool] = {entry.file_name: True for entry in entries}
-    for role in Role:
-        folder = path / str(role)
-        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not file.name.startswith(".") and f"{role}/{file.name}" not in named:
-                raise _bad(f"no entry of {POLICY} names this file with role {role}", file)
-    for file in sorted(path.iterdir()):
-        if file.suffix in (".asc", ".gpg", ".pgp", ".key") or file.name.startswith("RPM-GPG-KEY"):
-            raise _bad("key files belong into the folder of their role", file)
-
-
-def _read(file: Path, limit: int) -> bytes:
-    try:
-        with open_stream(file) as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise _bad(f"cannot read it: {error.strerror}", file) from error
-    if len(data) > limit:
-        raise _bad(f"the file is larger than {limit} bytes", file)
-    return data
-
-
-def _bad(what: str, file: Path) -> UsageError:
-    return UsageError(what, where=str(file), remedy="see docs/reference/trust.md", finding="trust-store")

@@ -21,6 +21,17 @@ def require_recent(node: NodeImage, trust: TrustStore) -> None:
     trust.require_recent(NODE, name, version.get("VERSION", ""), version.get("RELEASE", ""), where=where)
 
 
+def require_same_profile(output: NodeImage, stock: NodeImage) -> None:
+    """Raise VerificationError when the two are not of one kind: other sets would count as protected."""
+    if output.profile != stock.profile:
+        raise VerificationError(
+            f"it looks like {output.profile.title}, the vendor's ISO like {stock.profile.title}",
+            where=output.iso.view.name,
+            remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+            finding="not-the-vendors",
+        )
+
+
 def protected(node: NodeImage, claims: Optional[statement.Claims]) -> Mapping[str, ProtectedDigest]:
     """The digests of a Node's protected sets; with ``claims``, VerificationError unless the statement says the same."""
     digests = protected_digests(node.iso, node.root, node.profile)

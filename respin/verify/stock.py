@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 from respin.byteview import ByteView, FileView
 from respin.errors import VerificationError
@@ -14,7 +14,7 @@ from respin.formats.iso9660.image import IsoImage
 from respin.node.base import BaseClaim, open_input, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
-from respin.node.profile import built_in
+from respin.node.profile import Profile
 from respin.node.protected import ProtectedDigest
 from respin.node.rootimage import RootImage
 from respin.progress import Progress
@@ -43,7 +43,10 @@ class StockSource:
     ``iso`` is the respun ISO, ``base`` the vendor's if it was given; ``stack`` ends everything.
     """
 
-    def __init__(self, iso: ByteView, base: Optional[Path], tmpdir: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, iso: ByteView, base: Optional[Path], profiles: Sequence[Profile], tmpdir: Path, stack: ExitStack
+    ) -> None:
+        self._profiles = tuple(profiles)
         self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
         self._base_fd = -1
         if base is not None:
@@ -57,7 +60,7 @@ class StockSource:
         """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there."""
         if self._base is not None:
             view: ByteView = verify_base(self._base_fd, self._base, claim, progress).view()
-            return Stock(open_node(view, built_in()), claim, self._indexing)
+            return Stock(open_node(view, self._profiles), claim, self._indexing)
         iso = IsoImage.open(self._iso)
         if f"/{RESTORE}" not in iso.files:
             return None
@@ -70,11 +73,11 @@ class StockSource:
                 remedy="this is not a respin of that vendor's release; do not use it",
                 finding="base-digest",
             )
-        return Stock(open_node(restored, built_in()), claim, self._indexing)
+        return Stock(open_node(restored, self._profiles), claim, self._indexing)
 
     def _open_root(self) -> RootImage:
         if self._base is not None:
             view: ByteView = FileView(self._base_fd, str(self._base))
         else:
             view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._threads)
-        return open_node(view, built_in()).image
+        return open_node(view, self._profiles).image

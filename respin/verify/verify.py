@@ -13,7 +13,7 @@ from respin.digest import sha256_hex
 from respin.errors import VerificationError
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
-from respin.node.profile import built_in
+from respin.node.knownprofiles import known
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
 from respin.provenance.carrier import find_iso, look_behind
@@ -25,7 +25,14 @@ from respin.verify.against_base import compare_with_base
 from respin.verify.plugins import judge_changes, verify_evidence
 from respin.verify.reading import Reading, read_through
 from respin.verify.report import Digests, Link, Report, Status
-from respin.verify.root import check_declared, protected, require_recent, require_same_delta, require_same_sets
+from respin.verify.root import (
+    check_declared,
+    protected,
+    require_recent,
+    require_same_delta,
+    require_same_profile,
+    require_same_sets,
+)
 from respin.verify.statement import (
     read_statement,
     subject_masks,
@@ -68,11 +75,12 @@ def verify(
         stack.callback(os.close, fd)
         stack.enter_context(unchanged(fd, str(request.iso)))
         found = find_iso(FileView(fd, str(request.iso)))
-        output = open_node(found.view, built_in())
+        profiles = known(trust)
+        output = open_node(found.view, profiles)
         raw, envelope = read_statement(output.iso)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        source = StockSource(found.view, request.base, workspace.path, stack)
+        source = StockSource(found.view, request.base, profiles, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
         reading = read_output(output, claims, progress, plain=request.plain)
         verify_subject(output.iso, claims, progress, reading)
@@ -114,6 +122,7 @@ def verify_output(
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}; the rules were not judged anew"))
     else:
         node = stock.node
+        require_same_profile(output, node)
         found = compare_with_base(output, node, progress, stock.indexing)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:

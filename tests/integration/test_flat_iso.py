@@ -42,7 +42,7 @@ def test_reads_a_file_through_a_link(iso: Path) -> None:
     assert (done.code, done.out.encode()) == (0, CONTENT)
 
 
-def test_the_layout_is_named_and_a_build_needs_a_profile(iso: Path) -> None:
+def test_the_layout_and_the_kind_of_node_are_named(iso: Path) -> None:
     found = respin("inspect", iso, "--json").json
     assert found["layout"] == "flat xz squashfs"
-    assert "profile" in found["node_reason"]
+    assert found["profile"]["id"] == "dracut-live"

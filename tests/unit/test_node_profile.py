@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from respin.errors import MalformedError, UsageError
-from respin.node import profile, versionfile
+from respin.node import profileparser, versionfile
+from respin.node.knownprofiles import built_in
 from respin.safepath import first_match
 
-EXAMPLE = {one.id: one for one in profile.built_in()}["example-node"]
+EXAMPLE = {one.id: one for one in built_in()}["example-node"]
 
 
 def test_the_built_in_profiles_are_valid_and_have_different_ids() -> None:
-    ids = [one.id for one in profile.built_in()]
+    ids = [one.id for one in built_in()]
     assert {"example-node", "ovirt-node-classic"} <= set(ids)
     assert len(ids) == len(set(ids))
 
@@ -41,9 +42,9 @@ def test_a_plugins_own_paths_are_not_protected() -> None:
 
 def test_a_profile_without_a_protected_set_is_refused() -> None:
     with pytest.raises(UsageError, match="protected"):
-        profile.parse('schema = 1\nid = "x"\n[recognise]\n[layout]\n', "x.toml")
+        profileparser.parse('schema = 1\nid = "x"\n[recognise]\n[layout]\n', "x.toml")
     with pytest.raises(UsageError, match="TOML"):
-        profile.parse("schema = ", "x.toml")
+        profileparser.parse("schema = ", "x.toml")
 
 
 def test_version_files_are_data() -> None:

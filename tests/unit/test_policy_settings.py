@@ -8,7 +8,7 @@ from typing import Any, List
 
 import pytest
 
-from respin.node.profile import built_in
+from respin.node.knownprofiles import built_in
 from respin.policy import settings
 
 VENDOR = ("/usr/lib/modules/6.1/kernel/e1000.ko", "/usr/sbin/persist", "/var/log/journal", "/run")
