@@ -57,32 +57,39 @@ def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
     A pattern is a path in which ``*`` and ``?`` match within one part; ``/**`` at the end covers the directory itself
     and everything below it.
     """
-    matchers = _compile(tuple(patterns))
-    return next((pattern for pattern, matcher in matchers if matcher.fullmatch(path)), None)
+    any_of_them, matchers = _compile(tuple(patterns))
+    if not any_of_them.fullmatch(path):
+        return None
+    return next(pattern for pattern, matcher in matchers if matcher.fullmatch(path))
 
 
 def may_match_below(directory: str, patterns: Iterable[str]) -> bool:
     """Whether one of ``patterns`` could cover a path below the absolute path ``directory``."""
-    parts = tuple(part for part in directory.split("/") if part)
-    return any(_leads_below(parts, pattern) for pattern in patterns)
-
-
-def _leads_below(parts: Tuple[str, ...], pattern: str) -> bool:
-    tree = pattern.endswith("/**")
-    wanted = tuple(part for part in (pattern[:-3] if tree else pattern).split("/") if part)
-    if len(wanted) <= len(parts) and not (tree and wanted):
-        return tree
-    return all(_part(one).fullmatch(part) for one, part in zip(wanted, parts))
-
-
-@functools.lru_cache(maxsize=4096)
-def _part(pattern: str) -> "Pattern[str]":
-    return re.compile(_expression(pattern), re.DOTALL)
+    return _leading(tuple(patterns)).fullmatch(directory.rstrip("/")) is not None
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(patterns: Tuple[str, ...]) -> "Tuple[Tuple[str, Pattern[str]], ...]":
-    return tuple((pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns)
+def _leading(patterns: Tuple[str, ...]) -> "Pattern[str]":
+    """Matches the directories that lead to a path of ``patterns``, without a slash at the end."""
+    leads = {_lead(pattern): None for pattern in patterns}
+    return re.compile("|".join(leads) if leads else "(?!)", re.DOTALL)
+
+
+def _lead(pattern: str) -> str:
+    tree = pattern.endswith("/**")
+    parts = [part for part in (pattern[:-3] if tree else pattern).split("/") if part]
+    lead = "(?:/.*)?" if tree else ""
+    for part in reversed(parts if tree else parts[:-1]):
+        lead = f"(?:/{_expression(part)}{lead})?"
+    return lead
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(patterns: Tuple[str, ...]) -> "Tuple[Pattern[str], Tuple[Tuple[str, Pattern[str]], ...]]":
+    """One expression for all of them, as most paths match none, and one for each."""
+    expressions = [_expression(pattern) for pattern in patterns]
+    each = tuple((pattern, re.compile(one, re.DOTALL)) for pattern, one in zip(patterns, expressions))
+    return re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL), each
 
 
 def _expression(pattern: str) -> str:

@@ -32,7 +32,7 @@ from respin.policy.preflight import judge_plan
 from respin.progress import SILENT, Progress
 from respin.provenance.facts import facts
 from respin.root.delta import Delta
-from respin.root.install import Installed, InstallJob, MetadataFile, PackageFile, install
+from respin.root.install import Installation, Installed, InstallJob, PackageFile, install
 from respin.roottree import RootTree
 from respin.trust import TrustStore
 from respin.verify.report import Report
@@ -77,7 +77,10 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
-        base = start.base
+        # Anonymous files: they go away with the process, whatever ends it.
+        metadata = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))
+        indexing = Indexing(partial(start.root_image, trust), stack, metadata.fileno())
+        base = start.verified(progress)
         node = open_node(base.view(), known(trust))
         require_recent(node, trust)
         bundles = verifying.wait(progress)
@@ -85,17 +88,25 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         plan = plan_for(node, bundles, workspace, request.epoch)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
-        # Anonymous files: they go away with the process, whatever ends it.
-        metadata = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))
-        indexing = Indexing(node.image.reopened, stack, metadata.fileno())
-        installed = _install(
-            base, plan, bundles, MetadataFile(metadata.fileno(), indexing.wait_for_metadata), workspace, progress
-        )
+        installation = _install(base, plan, bundles, metadata.fileno(), workspace, stack, progress)
+        installed = installation.installed
         stack.callback(installed.changed_blocks.close)
+        indexing.wait(progress)
+        installation.check(metadata=indexing.has_metadata)
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         output = stack.enter_context(Output(request.output, force=request.force))
-        job = SealJob(base, plan, bundles, made.shipped, made.squashfs, _toolchain(node), request.restorable, indexing)
+        job = SealJob(
+            base=base,
+            plan=plan,
+            bundles=bundles,
+            shipped=made.shipped,
+            squashfs=made.squashfs,
+            toolchain=_toolchain(node),
+            restorable=request.restorable,
+            indexing=indexing,
+            installation=installation,
+        )
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,
@@ -113,10 +124,11 @@ def _install(
     base: VerifiedBase,
     plan: InstallPlan,
     bundles: Tuple[VerifiedBundle, ...],
-    metadata: MetadataFile,
+    metadata_fd: int,
     workspace: Workspace,
+    stack: ExitStack,
     progress: Progress,
-) -> Installed:
+) -> Installation:
     rpms = [rpm for bundle in ordered(bundles) for rpm in bundle.rpms]
     view = plan.node.iso.file_view(plan.node.squashfs_path)
     releases = plan.node.kernel_releases
@@ -133,12 +145,13 @@ def _install(
         kernel_release=releases[-1] if releases else "",
         owned_mtimes=plan.owned_mtimes,
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta)},
-        metadata=metadata,
+        metadata_fd=metadata_fd,
     )
     return install(
         job,
         lambda delta: require_none(judge_delta(delta, plan)),
         scratch=workspace.directory("sandbox"),
+        stack=stack,
         progress=progress,
     )
 
@@ -164,6 +177,7 @@ def _counters(made: NewRoot, sealed: Sealed) -> Mapping[str, int]:
     entries = made.shipped.entries
     return {
         **made.counters,
+        "root_blocks_read_for_check": made.counters["root_blocks_read_for_check"] + sealed.blocks_read_for_check,
         "bytes_copied": sealed.bytes_copied,
         "bytes_written": sealed.size,
         "bytes_restore_map": sealed.restore_size,

@@ -70,7 +70,7 @@ def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge:
         {
             "root_blocks_total": installed.counters.blocks_total,
             "root_blocks_read": installed.counters.blocks_read,
-            "root_blocks_read_for_check": installed.counters.blocks_read_for_check + indexing.blocks_read,
+            "root_blocks_read_for_check": indexing.blocks_read,
             "root_blocks_stored": spliced.counters.stored,
             "root_blocks_reused": spliced.counters.reused,
             "root_blocks_recompressed": spliced.counters.recompressed,

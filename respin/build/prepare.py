@@ -17,8 +17,9 @@ from respin.errors import PolicyError, UnsupportedError, UsageError, Verificatio
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
 from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
-from respin.node.image import NodeImage
-from respin.node.rootimage import NestedRoot
+from respin.node.image import NodeImage, open_node
+from respin.node.knownprofiles import known
+from respin.node.rootimage import NestedRoot, RootImage
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
 from respin.provenance import sidecar, statement
@@ -60,10 +61,23 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Start:
-    """The vendor's ISO to start from, and the names of the plugins that were on the ISO given as the base."""
+    """The vendor's ISO to start from, not verified yet, and what it must be.
 
-    base: VerifiedBase
+    ``had`` names the plugins that were on the ISO given as the base.
+    """
+
+    fd: int
+    path: Path
+    claim: BaseClaim
     had: Tuple[str, ...]
+
+    def root_image(self, trust: TrustStore) -> RootImage:
+        """Its root, opened anew. What is wrong with it counts once the ISO is verified."""
+        return open_node(FileView(self.fd, str(self.path)), known(trust)).image
+
+    def verified(self, progress: Progress) -> VerifiedBase:
+        """The ISO, which has the digest that the claim names."""
+        return verify_base(self.fd, self.path, self.claim, progress)
 
 
 def signer_for(request: BuildRequest) -> Optional[Signer]:
@@ -81,7 +95,7 @@ def signer_for(request: BuildRequest) -> Optional[Signer]:
 def start_from(
     request: BuildRequest, trust: TrustStore, workspace: Workspace, stack: ExitStack, progress: Progress
 ) -> Start:
-    """Open and verify the base; a respun ISO is taken back to the vendor's first."""
+    """Open the base, learn what it must be; a respun ISO is taken back to the vendor's first."""
     _refuse_outputs(request)
     if [request.base_checksum, request.base_sha256, request.claim].count(None) != 2:
         raise UsageError(
@@ -107,7 +121,7 @@ def start_from(
         claim = claim_from_checksum(request.base_checksum, name, trust, workspace.path)
     else:
         claim = claim_pinned(request.base_sha256 or "", name)
-    return Start(verify_base(fd, request.base, claim, progress), had)
+    return Start(fd, request.base, claim, had)
 
 
 def _claims(iso: IsoImage) -> statement.Claims:

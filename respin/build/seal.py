@@ -26,6 +26,7 @@ from respin.progress import Progress
 from respin.provenance import evidence, sidecar, slot, statement
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
 from respin.root.delta import Delta
+from respin.root.install import Installation
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.reading import Written, read_back
 from respin.verify.report import Report
@@ -40,7 +41,7 @@ from respin.writing import pwrite_all
 class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
-    ``indexing`` is that of the vendor's root.
+    ``indexing`` is that of the vendor's root; ``installation`` still has its file system check to finish.
     """
 
     base: VerifiedBase
@@ -51,6 +52,7 @@ class SealJob:
     toolchain: Mapping[str, str]
     restorable: bool
     indexing: Indexing
+    installation: Installation
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Sealed:
     sha256: str
     size: int
     bytes_copied: int
+    blocks_read_for_check: int
     restore_size: int
     sidecars: Tuple[Path, ...]
     report: Report
@@ -105,11 +108,12 @@ def seal(
                 pwrite_all(output.fd, signed, placed[f"/{SLOT}"][0])
     stock = Stock(node, base.claim, job.indexing, protected)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
+    checked = job.installation.finish(progress)
     size = laid.plan.size
     bom = _bill_of_materials(output, final, trust, tmpdir)
     sidecars = _publish(output, final, sha256, size, signer, bom)
     restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
-    return Sealed(sha256, size, copied, restore_size, sidecars, report)
+    return Sealed(sha256, size, copied, checked, restore_size, sidecars, report)
 
 
 def _in_plan_order(job: SealJob) -> List[VerifiedBundle]:

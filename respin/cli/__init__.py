@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import List, NoReturn, Optional
 
@@ -16,7 +17,36 @@ from respin.report.console import make_descriptors
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.group("respin", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+_COMMANDS = (
+    "build",
+    "verify",
+    "inspect",
+    "diff",
+    "reproduce",
+    "restore",
+    "sign",
+    "attest",
+    "sbom",
+    "bundle",
+    "keys",
+    "doctor",
+)
+
+
+class _Commands(Group):
+    """The commands, each in the module of its name, imported when it is asked for: they share little."""
+
+    def list_commands(self, ctx: click.Context) -> List[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"respin.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group("respin", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="respin %(version)s")
 def cli() -> None:
     """Add signed plugins to a vendor's hypervisor Node ISO, and prove what was added.
@@ -29,26 +59,6 @@ def cli() -> None:
     """
 
 
-def _register() -> None:
-    from respin.cli import attest, build, bundle, diff, doctor, inspect, keys, reproduce, restore, sbom, sign, verify
-
-    for command in (
-        build.build,
-        verify.verify,
-        inspect.inspect,
-        diff.diff,
-        reproduce.reproduce,
-        restore.restore,
-        sign.sign,
-        attest.attest,
-        sbom.sbom,
-        bundle.bundle,
-        keys.keys,
-        doctor.doctor,
-    ):
-        cli.add_command(command)
-
-
 def main(arguments: Optional[List[str]] = None) -> NoReturn:
     """Run ``respin`` and exit with its status; whatever goes wrong, a person reads a sentence and not a traceback."""
     for number in _INTERRUPTS:
@@ -59,7 +69,6 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
     # Also what is wrong with the command line itself is told as was asked for
     session.json_output = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        _register()
         # Outside standalone mode click returns the status that a command gave to Context.exit
         returned = cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
         status = returned if isinstance(returned, int) else 0

@@ -37,9 +37,9 @@ class Indexing:
         with progress.step("reading the vendor's root"):
             return self._future.result()
 
-    def wait_for_metadata(self) -> bool:
-        """Wait; whether the copy of the metadata has all that e2fsck wants to see."""
-        self.wait()
+    @property
+    def has_metadata(self) -> bool:
+        """Whether the copy of the metadata has all that e2fsck wants to see; known once :meth:`wait` returned."""
         return self._sufficient
 
     @property

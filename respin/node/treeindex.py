@@ -12,6 +12,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -138,7 +139,8 @@ class TreeIndex:
             if stat.S_ISDIR(inode.mode):
                 blocks.update(self._first_block(inode, view.block_size))
         if len(blocks) > 1:
-            for _ in pool.map(lambda number: _quietly(view, number), sorted(blocks)[: view.cached_blocks]):
+            wanted = sorted(blocks)[: view.cached_blocks]
+            for _ in pool.map(lambda part: _quietly(view, part), [wanted[i::_THREADS] for i in range(_THREADS)]):
                 pass
 
     def _first_block(self, inode: ExtInode, block_size: int) -> List[int]:
@@ -202,9 +204,8 @@ class TreeIndex:
                     yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
 
 
-def _quietly(view: NestedView, number: int) -> Optional[bytes]:
-    """Read a block; what is wrong with it is told by who needs it."""
-    try:
-        return view.block(number)
-    except RespinError:
-        return None
+def _quietly(view: NestedView, numbers: Sequence[int]) -> None:
+    """Read blocks; what is wrong with one is told by who needs it."""
+    for number in numbers:
+        with suppress(RespinError):
+            view.block(number)

@@ -28,17 +28,6 @@ class PackageFile:
 
 
 @dataclass(frozen=True)
-class MetadataFile:
-    """A sparse file (read and write) as long as the image, for e2fsck; it is written to.
-
-    ``wait`` returns when the vendor's metadata is in it, and whether all is there.
-    """
-
-    fd: int
-    wait: Callable[[], bool]
-
-
-@dataclass(frozen=True)
 class InstallJob:
     """What to install where.
 
@@ -49,7 +38,8 @@ class InstallJob:
     ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
     times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
     of further files (root:root, 0644), or is called with the delta for that once it was judged. ``timeout`` (seconds)
-    limits the transaction and each later program. With ``metadata`` the final check needs not read the whole image.
+    limits the transaction and each later program. ``metadata_fd`` is a sparse file (read and write) as long as the
+    image; the vendor's metadata will be in it when the check starts, and the check writes to it.
     """
 
     iso_fd: int
@@ -65,7 +55,7 @@ class InstallJob:
     owned_mtimes: Mapping[str, int]
     facts: Facts
     timeout: float = 300
-    metadata: Optional[MetadataFile] = None
+    metadata_fd: Optional[int] = None
 
 
 class ChangedBlocks(Mapping[int, bytes]):
@@ -103,11 +93,10 @@ class ChangedBlocks(Mapping[int, bytes]):
 
 @dataclass(frozen=True)
 class Counters:
-    """Blocks of the image's file in the squashfs: all, read for the change, read for the check, written to."""
+    """Blocks of the image's file in the squashfs: all, read for the change, written to."""
 
     blocks_total: int
     blocks_read: int
-    blocks_read_for_check: int
     blocks_written: int
 
 
@@ -129,25 +118,53 @@ class Installed:
     flat: Optional[FlatChanges] = None
 
 
+class Installation:
+    """An installation whose changes are all there. Of an ext image e2fsck still has to call the result clean.
+
+    Its sandbox lives until the stack that it was started on ends.
+    """
+
+    def __init__(self, installed: Installed, sandbox: Sandbox, *, checkable: bool) -> None:
+        self.installed = installed
+        self._sandbox = sandbox
+        self._checkable = checkable
+
+    def check(self, *, metadata: bool) -> None:
+        """Start e2fsck, beside whatever is done next. ``metadata``: the job's file has all that it wants to see."""
+        if self._checkable:
+            self._sandbox.send({"type": "check", "metadata": metadata})
+
+    def finish(self, progress: Progress = SILENT) -> int:
+        """Wait for the check that was started; how many blocks were read for it. BuildError if it was not clean."""
+        if not self._checkable:
+            return 0
+        with progress.step("checking the root image"):
+            read = self._sandbox.expect("checked")["blocks_read"]
+        return int(read.get("check", 0))
+
+
 def install(
-    job: InstallJob, judge: Callable[[Delta], None], *, scratch: Path, progress: Progress = SILENT
-) -> Installed:
+    job: InstallJob, judge: Callable[[Delta], None], *, scratch: Path, stack: ExitStack, progress: Progress = SILENT
+) -> Installation:
     """Run the transaction in the sandbox, have the delta judged, write it to a copy-on-write view of the image.
 
     ``judge`` raises to refuse: nothing is written then. ``scratch`` is an existing private directory; during the run a
-    file system is mounted over it that only the sandbox sees. Raises MissingToolError, UnsupportedError, PolicyError,
-    VerificationError or BuildError. Neither the ISO nor the machine is changed, whatever happens.
+    file system is mounted over it that only the sandbox sees. ``stack`` ends the sandbox. Raises MissingToolError,
+    UnsupportedError, PolicyError, VerificationError or BuildError. Neither the ISO nor the machine is changed, whatever
+    happens.
     """
     with tempfile.TemporaryFile(dir=scratch) as unnamed:
         result_fd = os.dup(unnamed.fileno())
     try:
         environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
         descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]
-        if job.metadata is not None:
-            descriptors.append(job.metadata.fd)
-        with Sandbox(pass_fds=descriptors, environment=environment) as sandbox, ExitStack() as steps:
+        if job.metadata_fd is not None:
+            descriptors.append(job.metadata_fd)
+        sandbox = stack.enter_context(Sandbox(pass_fds=descriptors, environment=environment))
+        with ExitStack() as steps:
             sandbox.send(_describe(job, result_fd, scratch))
-            return _follow(job, judge, sandbox, result_fd, progress, steps)
+            installed = _follow(job, judge, sandbox, result_fd, progress, steps)
+        return Installation(installed, sandbox, checkable=bool(job.image_path))
     except BaseException:
         os.close(result_fd)
         raise
@@ -176,8 +193,6 @@ def _follow(
             encoded = {path: base64.b64encode(content).decode("ascii") for path, content in facts.items()}
             sandbox.send({"type": "apply", "facts": encoded})
         elif message["type"] == "applied" and delta is not None:
-            sandbox.send({"type": "check", "metadata": job.metadata is not None and job.metadata.wait()})
-        elif message["type"] == "done" and delta is not None:
             return _installed(job, delta, facts, message, result_fd)
         else:
             raise BuildError(f"the sandbox said {message['type']} too early", finding="sandbox-failed")
@@ -194,7 +209,6 @@ def _installed(
         counters=Counters(
             message.get("blocks_total", 0),
             read.get("change", 0),
-            read.get("check", 0),
             message.get("blocks_written", 0),
         ),
         transcript=message["transcript"],
@@ -209,7 +223,7 @@ def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
         "iso_fd": job.iso_fd,
         "iso_name": job.iso_name,
         "result_fd": result_fd,
-        "metadata_fd": None if job.metadata is None else job.metadata.fd,
+        "metadata_fd": job.metadata_fd,
         "scratch": str(scratch.resolve()),
         "squashfs_offset": job.squashfs_offset,
         "squashfs_size": job.squashfs_size,

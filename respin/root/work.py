@@ -25,7 +25,7 @@ _UNPACKED = 4  # as many times what is compressed the changes may take
 
 
 def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
-    """Install, tell the delta, wait for the verdict, and hand back the new content."""
+    """Install, tell the delta, wait for the verdict, hand back the new content, and check it when asked to."""
     for descriptor in (job["iso_fd"], job["result_fd"], job["metadata_fd"], *(fd for _, fd in job["packages"])):
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
@@ -71,19 +71,19 @@ class _Installation:
             mounts.unmount(scratch.merged)
             mounts.unmount(scratch.lower)
             applier.apply(plan)
-            self._step("Checking the root image")
             view.set_phase("check")
             applier.read_back(plan)
             report = view.report()
+            self._applied(report, regenerated)
             if not self._metadata_is_clean(report, image.block_size):
                 applier.check()
                 report = view.report()
+            self._channel.send({"type": "checked", "blocks_read": report["blocks_read"]})
         except protocol.ClosedError:
             raise
         except Exception:
             view.check()  # a damaged image shows as an input/output error: what the view says is better
             raise
-        self._done(report, regenerated)
 
     def _flat(self) -> None:
         """Of a flat squashfs: the contents of changed files are handed over, and the starter writes a new one."""
@@ -93,7 +93,7 @@ class _Installation:
         delta, facts, regenerated = self._change(scratch)
         self._step("Collecting the changes")
         whole, sources = with_facts(delta, facts, scratch, job["epoch"])
-        self._done(collect(whole, sources, scratch.upper, job["result_fd"]), regenerated)
+        self._applied(collect(whole, sources, scratch.upper, job["result_fd"]), regenerated)
 
     def _change(self, scratch: mounts.Scratch) -> Tuple[Delta, Mapping[str, bytes], Tuple[str, ...]]:
         """Install on the vendor's root in ``scratch.lower``: the judged delta, further files, what was made anew."""
@@ -114,14 +114,13 @@ class _Installation:
             delta = comparison.delta(**rules)
         return delta, self._judge(delta), regenerated
 
-    def _done(self, report: Mapping[str, Any], regenerated: Tuple[str, ...]) -> None:
+    def _applied(self, report: Mapping[str, Any], regenerated: Tuple[str, ...]) -> None:
         self._channel.send(
-            {**report, "type": "done", "transcript": self._transcript.text, "regenerated": list(regenerated)}
+            {**report, "type": "applied", "transcript": self._transcript.text, "regenerated": list(regenerated)}
         )
 
     def _metadata_is_clean(self, report: Mapping[str, Any], block_size: int) -> bool:
         """Whether the starter has a copy of the vendor's metadata that is clean with the changes in it."""
-        self._channel.send({"type": "applied"})
         if not self._channel.receive()["metadata"]:
             return False
         changed = ((index * block_size, position, length) for index, position, length in report["changed"])

@@ -184,7 +184,10 @@ class Installer:
                 facts={},
                 timeout=60,
             )
-            return install(replace(job, **changes), judge, scratch=self.scratch)
+            installation = install(replace(job, **changes), judge, scratch=self.scratch, stack=stack)
+            installation.check(metadata=False)
+            installation.finish()
+            return installation.installed
 
     def write_image(self, installed: Installed, name: str = "changed.img") -> Path:
         """The changed ext image, whole."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 ROOT = 2
 EXTENTS_FLAG = 0x80000
@@ -29,9 +28,8 @@ _EXTRA = struct.Struct("<HHIIIiI")
 assert _BASE.size == BASE_SIZE
 
 
-@dataclass(frozen=True)
-class ExtInode:
-    """An inode.
+class ExtInode(NamedTuple):
+    """An inode; a tuple, as they are made by the ten thousand.
 
     ``mode`` is a whole st_mode and ``rdev`` an st_rdev. Times are seconds since 1970 (before and far beyond 2038,
     too), the ``_nsec`` fields their nanoseconds; ``crtime`` is None where the inode has no room for it. ``sectors``
@@ -57,9 +55,9 @@ class ExtInode:
     crtime_nsec: int
     sectors: int
     generation: int
-    xattr_block: int = field(repr=False)
-    block_area: bytes = field(repr=False)
-    extended: bytes = field(repr=False)
+    xattr_block: int
+    block_area: bytes
+    extended: bytes
 
     @property
     def is_directory(self) -> bool:

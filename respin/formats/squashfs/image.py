@@ -112,6 +112,8 @@ class SquashfsImage:
     def lookup(self, path: str) -> Optional[SquashfsEntry]:
         """The entry at ``path`` ("/LiveOS/ext3fs.img" or the same without the slash); follows no symbolic links."""
         parts = [part for part in path.split("/") if part]
+        if self._entries is not None:
+            return self._entries.get("/" + "/".join(parts))
         reference, inode = self.superblock.root_inode, self.root
         for part in parts:
             name = part.encode("utf-8", "surrogateescape")

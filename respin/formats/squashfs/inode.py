@@ -11,6 +11,7 @@ import sys
 from array import array
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 from respin.errors import MalformedError, UnsupportedError
@@ -124,12 +125,8 @@ class BlockList(Sequence[Block]):
     def __init__(self, start: int, sizes: "array[int]") -> None:
         self.start = start
         self.sizes = sizes  # as on disk: stored length, STORED_BIT
-        self.offsets = array("Q", bytes(8 * len(sizes)))
-        at = start
-        for number, size in enumerate(sizes):
-            self.offsets[number] = at
-            at += size & SIZE_MASK
-        self.end = at
+        self.offsets = array("Q", accumulate((size & SIZE_MASK for size in sizes), initial=start))
+        self.end = self.offsets.pop()
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -215,9 +212,10 @@ def read_block_list(cursor: Cursor, inode: Inode, block_size: int, data_end: int
         left -= len(piece)
     if sys.byteorder == "big":
         sizes.byteswap()
-    for size in sizes:
-        if size & SIZE_MASK > block_size or size > SIZE_MASK | STORED_BIT:
-            raise _bad(where, f"a data block has {size & SIZE_MASK} stored bytes, flags {size >> 24:#x}")
+    for size in sizes if sizes and max(sizes) > block_size else ():
+        if size & SIZE_MASK <= block_size and size <= SIZE_MASK | STORED_BIT:
+            continue
+        raise _bad(where, f"a data block has {size & SIZE_MASK} stored bytes, flags {size >> 24:#x}")
     if inode.start > data_end:
         if any(size & SIZE_MASK for size in sizes):
             raise _bad(where, "its data starts behind the data region")
