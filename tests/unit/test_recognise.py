@@ -140,7 +140,7 @@ def test_one_that_says_so_counts_instead_of_another(tmp_path: Path) -> None:
 def test_two_that_each_count_instead_of_the_other_are_an_error(tmp_path: Path) -> None:
     one = profileparser.parse(_own('instead_of = ["two"]\n'), "1")
     two = profileparser.parse(_own('instead_of = ["own-node"]\n').replace('id = "own-node"', 'id = "two"'), "2")
-    with pytest.raises(UnsupportedError, match="own-node .* and two"):
+    with pytest.raises(UnsupportedError, match=r"own-node .* and two"):
         recognise(iso(tmp_path, CLASSIC), (one, two))
 
 
