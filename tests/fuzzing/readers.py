@@ -69,11 +69,12 @@ def read_nested(data: bytes, seed: bytes) -> Refusals:
             view = image.open_file(INNER)
             _read_ext(refused, view, SquashfsImage.open(BytesView(seed, "seed")).open_file(INNER))
             last = view.blocks_total - 1
+            changed = {number: b"y" * view.block_length(number) for number in {0, last} if number in range(last + 1)}
             with _step(refused):
-                patched = PatchedView(view, {0: b"x" * view.block_length(0)})
+                patched = PatchedView(view, changed)
                 patched.read(0, min(patched.size, _SOME))
             with _step(refused):
-                splice_file(image, INNER, {0: b"y" * view.block_length(0), last: b"z" * view.block_length(last)})
+                splice_file(image, INNER, changed)
     return refused
 
 

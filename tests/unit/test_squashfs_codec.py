@@ -67,6 +67,17 @@ def test_reads_what_mksquashfs_compressed(
         assert opened.read_file(name) == (files / name).read_bytes()
 
 
+def test_a_dictionary_of_a_small_block(files: Path, tmp_path: Path) -> None:
+    """mksquashfs makes the dictionary as large as a block, down to 4 KiB, and the kernel takes it for 8 KiB."""
+    options = ("-Xbcj", "x86")
+    image = build_squashfs(tmp_path / "image", files, compressor="xz", block_size=4 * KiB, options=options)
+    opened = SquashfsImage.open(BytesView(image.read_bytes(), "image"))
+    assert opened.options.options == XzOptions(4 * KiB, 1)
+    assert opened.read_file("text") == (files / "text").read_bytes()
+    content = b"a block" * 585
+    assert opened.codec.decompress(opened.codec.compress(content), 4 * KiB) == content
+
+
 ALL: List[Options] = [
     GzipOptions(),
     GzipOptions(1, 8),

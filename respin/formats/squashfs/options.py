@@ -15,6 +15,7 @@ from typing import Optional, Tuple, Union
 from respin.byteview import ByteView, check_range
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs.superblock import COMPRESSOR_OPTIONS, METADATA_SIZE, SIZE, Superblock
+from respin.limits import KiB
 
 
 class Compressor(IntEnum):
@@ -124,7 +125,7 @@ def _parse(view: ByteView, compressor: Compressor, payload: Optional[bytes], sup
         if payload is None:
             return XzOptions(superblock.block_size)
         dictionary_size, filters = _unpack(view, "<II", payload)
-        if not (METADATA_SIZE <= dictionary_size <= superblock.block_size and filters < 0x40):
+        if not (4 * KiB <= dictionary_size <= superblock.block_size and filters < 0x40):
             raise _bad(view, f"xz dictionary of {dictionary_size} bytes, filters {filters:#x}")
         return XzOptions(dictionary_size, filters)
     if compressor is Compressor.LZ4:
