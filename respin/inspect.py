@@ -10,12 +10,14 @@ from respin.digest import sha256_view
 from respin.errors import RespinError, UnsupportedError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
+from respin.medium.bootfiles import find_boot_files
 from respin.node.image import Identity, NodeImage, identify, open_node
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.node.rpmdb import locate
 from respin.provenance import sidecar, statement, testresult
 from respin.provenance.carrier import find_iso
+from respin.safepath import show
 from respin.verify.statement import is_respun, read_statement
 
 
@@ -24,6 +26,7 @@ class Inspection:
     """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside.
 
     ``beside`` are the statements in the file beside the ISO, of what others say about it.
+    ``boot_files`` are all copies of the boot configuration, ``boot_images`` the EFI images that were looked into.
     ``carrier`` is what a respun ISO lies on if that is larger; ``carrier_reason`` says what is wrong with it.
     """
 
@@ -38,6 +41,8 @@ class Inspection:
     beside_reason: str
     carrier: Optional[Mapping[str, Any]] = None
     carrier_reason: str = ""
+    boot_files: Tuple[Mapping[str, Any], ...] = ()
+    boot_images: Tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> Dict[str, Any]:
         """The inspection as one document."""
@@ -50,6 +55,8 @@ class Inspection:
             "version": dict(self.identity.version),
             "root_image": self.identity.root_image,
             "places": self.identity.places.to_json(),
+            "boot_files": [dict(one) for one in self.boot_files],
+            "boot_images": [dict(one) for one in self.boot_images],
             "layout": self.identity.layout,
             "node": None if self.node is None else dict(self.node),
             "node_reason": self.node_reason,
@@ -113,6 +120,7 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
         beside_reason,
         carrier,
         carrier_reason,
+        *_describe_boot(iso, identity),
     )
 
 
@@ -129,6 +137,31 @@ def _describe_node(node: NodeImage) -> Mapping[str, Any]:
         "kernels": list(node.kernel_releases),
         "rpm_database": database,
     }
+
+
+def _describe_boot(iso: IsoImage, identity: Identity) -> Tuple[Tuple[Mapping[str, Any], ...], ...]:
+    """Every copy of the boot configuration with its entries, and every EFI image with the ways that lead to it."""
+    try:
+        found = find_boot_files(iso, identity.profile)
+    except RespinError as error:
+        return (), ({"name": iso.name, "reason": str(error)},)
+    files = tuple(
+        {
+            "place": copy.place,
+            "syntax": copy.config.kind.value,
+            "entries": [
+                {
+                    "title": show(one.title),
+                    "kernel": show(one.kernel),
+                    "arguments": [show(word) for word in one.arguments],
+                }
+                for one in copy.config.entries
+            ],
+        }
+        for copy in found.copies
+    )
+    images = [{"name": one.name, "offset": one.offset, "roads": list(one.roads)} for one in found.images]
+    return files, (*images, *({"name": where, "reason": what} for where, what in found.closed))
 
 
 def _describe_provenance(iso: IsoImage) -> Mapping[str, Any]:

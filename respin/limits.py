@@ -30,6 +30,7 @@ class Limits:
     ext_inodes: int = 8_000_000
     ext_depth: int = 256
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
+    boot_configuration: int = 1 * MiB
     # an initrd, unpacked
     initrd: int = 2 * GiB
     initrd_members: int = 500_000

@@ -16,6 +16,8 @@ from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
+from respin.medium.checksums import with_checksums
+from respin.medium.derive import derive_medium
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
@@ -34,6 +36,7 @@ from respin.provenance.facts import facts
 from respin.root.delta import Delta
 from respin.root.install import Installation, Installed, InstallJob, PackageFile, install
 from respin.roottree import RootTree
+from respin.segments import SegmentsView
 from respin.trust import TrustStore
 from respin.verify.report import Report
 from respin.verify.root import require_recent
@@ -88,6 +91,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         plan = plan_for(node, bundles, workspace, request.epoch)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
+            edit = derive_medium(plan, request.medium)
         installation = _install(base, plan, bundles, metadata.fileno(), workspace, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
@@ -95,6 +99,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         installation.check(metadata=indexing.has_metadata)
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
+        changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
+        edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
         output = stack.enter_context(Output(request.output, force=request.force))
         job = SealJob(
             base=base,
@@ -106,6 +112,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             restorable=request.restorable,
             indexing=indexing,
             installation=installation,
+            request=request.medium,
+            edit=edit,
         )
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(

@@ -7,12 +7,13 @@ map made, and planned again until it fits; the rest of its file is zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from respin.errors import BuildError
 from respin.formats.iso9660.plan import SplicePlan, plan_splice
 from respin.formats.squashfs.merge import MergedSquashfs
 from respin.formats.squashfs.splice import SplicedSquashfs
+from respin.medium.edit import MediumEdit, overlaid, require_applied
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage
 from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, STATEMENT
@@ -28,7 +29,7 @@ NewSquashfs = Union[SplicedSquashfs, MergedSquashfs]
 
 @dataclass(frozen=True)
 class LayoutJob:
-    """What has to be placed: the new root image, the evidence, a statement of known size, a restore map."""
+    """What has to be placed: new root image, evidence, a statement of known size, restore map, what else changes."""
 
     base: VerifiedBase
     node: NodeImage
@@ -37,6 +38,7 @@ class LayoutJob:
     statement_size: int
     has_media_check: bool
     restorable: bool
+    edit: MediumEdit
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Laid:
 
     plan: SplicePlan
     content: Mapping[str, Sequence[Segment]]
+    patches: Mapping[int, bytes]
+
+    def segments(self) -> Iterator[Segment]:
+        """The whole new ISO as segments over the vendor's."""
+        return overlaid(self.plan.segments(self.content), self.patches)
 
 
 def lay_out(job: LayoutJob) -> Laid:
@@ -56,7 +63,7 @@ def lay_out(job: LayoutJob) -> Laid:
     for attempt in range(_ROUNDS):
         laid = _laid(job, bytes(size))
         excluded = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)] if job.has_media_check else []
-        copies = copied_ranges(laid.plan.segments(laid.content), excluded)
+        copies = copied_ranges(laid.segments(), excluded)
         found = RestoreMap(job.base.size, job.base.claim.sha256, job.base.checks, copies, 0, 0)
         gaps = found.gaps()
         if packed is None or packed[0] != gaps:
@@ -76,9 +83,12 @@ def _laid(job: LayoutJob, restore: Optional[bytes]) -> Laid:
         new[RESTORE] = restore
     sizes = {**{name: len(data) for name, data in new.items()}, STATEMENT: job.statement_size}
     path = job.node.squashfs_path
-    plan = plan_splice(job.node.iso, {path: job.squashfs.size}, new_files(sizes))
+    plan = plan_splice(job.node.iso, {path: job.squashfs.size, **job.edit.sizes}, new_files(sizes))
     content: Dict[str, List[Segment]] = {name: [Zeros(size)] for name, (_, size) in plan.files.items()}
     content[path] = list(shift(job.squashfs.segments, job.node.iso.file_view(path).offset))
     for name, data in new.items():
         content[f"/{name}"] = [Data(data)]
-    return Laid(plan, content)
+    content.update({name: list(segments) for name, segments in job.edit.files.items()})
+    laid = Laid(plan, content, job.edit.patches)
+    require_applied(plan.segments(content), job.edit.patches, job.node.iso.name)
+    return laid

@@ -16,6 +16,7 @@ from respin.clock import source_date_epoch
 from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
+from respin.medium.derive import NO_REQUEST, MediumRequest
 from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
@@ -40,7 +41,7 @@ class BuildRequest:
     ``base`` may be a respun ISO: then the vendor's is restored from it first, and each plugin that it holds must be
     among ``plugins`` (kept or replaced) or, by name, in ``remove``. ``sign_key`` None builds an unsigned ISO;
     ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out. ``epoch`` counts before
-    SOURCE_DATE_EPOCH.
+    SOURCE_DATE_EPOCH. ``medium`` is what to change on the medium besides.
     """
 
     base: Path
@@ -57,6 +58,7 @@ class BuildRequest:
     remove: FrozenSet[str] = frozenset()
     claim: Optional[BaseClaim] = None
     epoch: Optional[int] = None
+    medium: MediumRequest = NO_REQUEST
 
 
 @dataclass(frozen=True)

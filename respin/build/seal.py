@@ -16,6 +16,8 @@ from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.iso9660.moved import AREA_OFFSET, AREA_SIZE
 from respin.formats.openpgp import Signer
+from respin.medium.derive import MediumRequest
+from respin.medium.edit import MediumEdit
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.indexing import Indexing
@@ -23,8 +25,9 @@ from respin.node.knownprofiles import known
 from respin.node.protected import protected_digests
 from respin.plan import InstallPlan
 from respin.progress import Progress
-from respin.provenance import evidence, sidecar, slot, statement
+from respin.provenance import evidence, sidecar, slot, statement, subject
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
+from respin.provenance.medium import MediumRecord
 from respin.root.delta import Delta
 from respin.root.install import Installation
 from respin.trust import TrustedSignature, TrustStore
@@ -41,7 +44,8 @@ from respin.writing import pwrite_all
 class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
-    ``indexing`` is that of the vendor's root; ``installation`` still has its file system check to finish.
+    ``indexing`` is that of the vendor's root; ``installation`` still has its file system check to finish. ``edit`` is
+    what changes on the medium besides the root image, ``request`` what was asked for.
     """
 
     base: VerifiedBase
@@ -53,6 +57,8 @@ class SealJob:
     restorable: bool
     indexing: Indexing
     installation: Installation
+    request: MediumRequest
+    edit: MediumEdit
 
 
 @dataclass(frozen=True)
@@ -88,16 +94,19 @@ def seal(
     node, base = job.plan.node, job.base
     has_media_check = mediacheck.read(node.iso.view) is not None
     with progress.step("reading the protected sets"):
-        protected = protected_digests(node.iso, node.root, node.profile)
+        changed = job.edit.changed_paths(node.iso)
+        protected = protected_digests(node.iso, node.root, node.profile, changed)
+    record = MediumRecord(job.request, job.edit.edited, tuple(sorted(changed)))
     proofs = evidence.pack(base.claim.checksum_text, _in_plan_order(job))
 
-    def compose(written: statement.Written) -> bytes:
-        facts = statement.IsoFacts(written, job.squashfs.size, job.restorable, has_media_check)
+    def compose(written: subject.Written) -> bytes:
+        facts = statement.IsoFacts(written, job.squashfs.size, job.restorable, has_media_check, record)
         return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
-    draft = compose(statement.UNWRITTEN)
+    draft = compose(subject.UNWRITTEN)
     with progress.step("laying out the new ISO"):
-        laid = lay_out(LayoutJob(base, node, job.squashfs, proofs, len(draft), has_media_check, job.restorable))
+        wanted = LayoutJob(base, node, job.squashfs, proofs, len(draft), has_media_check, job.restorable, job.edit)
+        laid = lay_out(wanted)
     placed = laid.plan.files
     with output.writing():
         final, written, copied = _write(job, laid, compose, output, has_media_check, progress)
@@ -138,11 +147,11 @@ def _write(
     sinks = [covered.update, image.update]
     if media is not None:
         sinks.append(_UpTo(media, where[0]).update)
-    segments = laid.plan.segments(laid.content)
+    segments = laid.segments()
     copied = write_output(job.base, segments, laid.plan.size, output.fd, sinks, progress)
     view = FileView(output.fd, str(output.target))
     area = view.read(AREA_OFFSET, AREA_SIZE)
-    final = compose(statement.Written(view.size, covered.hexdigest(), image.hexdigest(), area))
+    final = compose(subject.Written(view.size, covered.hexdigest(), image.hexdigest(), area))
     if len(final) != where[1]:
         raise RespinError("the statement changed its size while it was completed")
     pwrite_all(output.fd, final, where[0])

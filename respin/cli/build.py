@@ -11,6 +11,8 @@ from respin.build.build import build as run_build
 from respin.build.prepare import BuildRequest
 from respin.cli.common import Command, Session, force_option, json_option, trust_option
 from respin.errors import UsageError
+from respin.formats.bootconfig import ArgumentEdit
+from respin.medium.derive import MediumRequest
 from respin.report.build import render
 
 
@@ -43,6 +45,12 @@ from respin.report.build import render
 @click.option(
     "--remove", multiple=True, metavar="NAME", help="Leave out a plugin that the (respun) base holds; repeatable."
 )
+@click.option(
+    "--append-arg", multiple=True, metavar="ARG", help="Add a kernel argument to every boot entry; repeatable."
+)
+@click.option(
+    "--remove-arg", multiple=True, metavar="ARG", help="Take a kernel argument out of every boot entry; repeatable."
+)
 @force_option
 @json_option
 @click.pass_obj
@@ -59,6 +67,8 @@ def build(
     output: Path,
     no_restore: bool,
     remove: Tuple[str, ...],
+    append_arg: Tuple[str, ...],
+    remove_arg: Tuple[str, ...],
     force: bool,
     json_output: bool,
 ) -> None:
@@ -69,6 +79,9 @@ def build(
 
     The base may also be a respun ISO: the vendor's is restored from it first, and every plugin that it holds has to be
     given again, replaced, or left out with --remove.
+
+    --append-arg and --remove-arg change the kernel's command line in every copy of the boot configuration, so that all
+    ways of booting agree. ARG is NAME or NAME=VALUE; NAME alone removes it whatever its value is.
 
     \b
     Example:
@@ -93,6 +106,7 @@ def build(
             force=force,
             restorable=not no_restore,
             remove=frozenset(remove),
+            medium=MediumRequest(ArgumentEdit(tuple(append_arg), tuple(remove_arg))),
         ),
         progress=console,
     )

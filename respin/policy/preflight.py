@@ -8,6 +8,7 @@ from typing import Any, Iterator, Mapping, Set, Tuple
 from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES, RESERVED
 from respin.node.profile import Profile
 from respin.plan import InstallPlan, PlannedFile
+from respin.policy.arguments import judge_arguments
 from respin.policy.findings import Finding
 from respin.policy.overrides import judge_overrides
 from respin.policy.packages import judge_bundles
@@ -20,6 +21,7 @@ _MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
     """All findings on the plan; each refuses the build."""
     yield from judge_bundles(plan)
+    yield from judge_arguments(plan)
     found_modules = vendor_modules(plan.node.root)
     for path in sorted(plan.files):
         planned = plan.files[path]

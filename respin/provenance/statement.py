@@ -7,8 +7,6 @@ out.
 
 from __future__ import annotations
 
-import base64
-import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -17,46 +15,31 @@ from packageurl import PackageURL
 from respin import __version__
 from respin.errors import MalformedError
 from respin.formats import intoto
-from respin.formats.iso9660.moved import AREA_SIZE
 from respin.formats.rpmfile import RpmHeader
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
 from respin.plan import InstallPlan
 from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
+from respin.provenance.medium import MediumRecord, parse_medium
+from respin.provenance.subject import Written, describe_subject, parse_subject
 from respin.root.delta import Delta, Entry
 from respin.safepath import show
 from respin.strictjson import Fields
 
 NESTED_BUILD, FLAT_BUILD = "urn:respin:build:nested:1", "urn:respin:build:flat:1"
 BUILDER = "urn:respin:builder"
-UNKNOWN_DIGEST = "0" * 64
-MEDIA_CHECK = "media-check"
 MAX_CHANGES = 500_000
-SIZE_DIGITS = 16
-
-
-@dataclass(frozen=True)
-class Written:
-    """What is known of an ISO when it is written: its size, the digests of the covered bytes and of the root image."""
-
-    size: int
-    covered_sha256: str
-    root_image_sha256: str
-    partition_area: bytes
-
-
-# Before it is written; of the same length in a statement as any other.
-UNWRITTEN = Written(0, UNKNOWN_DIGEST, UNKNOWN_DIGEST, bytes(AREA_SIZE))
 
 
 @dataclass(frozen=True)
 class IsoFacts:
-    """What the statement says of the new ISO: what writing it found, the root image's size, the files beside it."""
+    """What the statement says of the new ISO: what writing it found, the root image's size, what else is on it."""
 
     written: Written
     root_image_size: int
     restorable: bool
     media_check: bool
+    medium: MediumRecord
 
 
 # Makes the statement from what writing found.
@@ -88,6 +71,7 @@ class Claims:
     protected: Mapping[str, ProtectedDigest]
     builder: Mapping[str, str]
     restorable: bool
+    medium: MediumRecord
 
     @property
     def delta(self) -> Delta:
@@ -120,6 +104,7 @@ def compose(
             "volume_id": node.iso.volume_id,
         },
         "plugins": [bundle.manifest.file_name for bundle in plan.bundles],
+        **iso.medium.external(),
     }
     base_annotations: Dict[str, Any] = {"respin_role": "base", "respin_verified": base.claim.kind}
     if signature is not None:
@@ -181,19 +166,10 @@ def compose(
                 name: {"sha256": digest.sha256, "paths": digest.paths} for name, digest in protected.items()
             },
             "respin_added_to_iso": list(_added(restorable=iso.restorable)),
+            **iso.medium.extension(),
         },
     )
-    subject = intoto.Resource(
-        name=f"{node.iso.volume_id or 'iso'}",
-        digest={"sha256": iso.written.covered_sha256},
-        annotations={
-            # Both of one length whatever they say: the statement's size is needed before anything is laid out.
-            "respin_size": f"{iso.written.size:0{SIZE_DIGITS}}",
-            "respin_partition_area": base64.b64encode(iso.written.partition_area).decode("ascii"),
-            "respin_zeroed": [f"/{STATEMENT}", f"/{SLOT}"],
-            "respin_spaces": [MEDIA_CHECK] if iso.media_check else [],
-        },
-    )
+    subject = describe_subject(node.iso.volume_id or "iso", iso.written, media_check=iso.media_check)
     return intoto.build([subject], intoto.SLSA_PROVENANCE, provenance.to_json()).raw
 
 
@@ -221,7 +197,7 @@ def parse(data: bytes, *, where: str) -> Claims:
     protected = extensions.fields("respin_protected")
     changes = extensions.array("respin_changes", limit=MAX_CHANGES)
     image_notes = Fields(image.annotations, where=where, place=image.name, finding="bad-statement")
-    media_check, size, area = _subject(statement.subjects[0], where)
+    media_check, size, area = parse_subject(statement.subjects[0], where)
     return Claims(
         subject_sha256=statement.subjects[0].sha256,
         iso_size=size,
@@ -248,6 +224,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         },
         builder=provenance.run_details.builder_version,
         restorable=_restorable(extensions),
+        medium=parse_medium(definition.external_parameters, extensions, where),
     )
 
 
@@ -270,25 +247,6 @@ def _inner_image(internal: Fields, build_type: str) -> str:
     if "respin_inner_image" in internal.names():
         raise internal.bad("names an image inside a flat root image")
     return ""
-
-
-def _subject(subject: intoto.Resource, where: str) -> Tuple[bool, int, bytes]:
-    """Whether the ISO has a media check; its size; the bytes with its partition tables."""
-    notes = Fields(subject.annotations, where=where, place="subject", finding="bad-statement")
-    zeroed, spaces = notes.texts("respin_zeroed", limit=2), notes.texts("respin_spaces", limit=1)
-    size, area = notes.text("respin_size"), notes.text("respin_partition_area")
-    notes.done()
-    if not re.fullmatch(f"[0-9]{{{SIZE_DIGITS}}}", size):
-        raise notes.bad("gives no size of the ISO")
-    try:
-        decoded = base64.b64decode(area, validate=True)
-    except ValueError as error:
-        raise notes.bad("has partition tables that are not base64") from error
-    if len(decoded) != AREA_SIZE or base64.b64encode(decoded).decode("ascii") != area:
-        raise notes.bad("has partition tables of another size")
-    if zeroed != (f"/{STATEMENT}", f"/{SLOT}") or spaces not in ((), (MEDIA_CHECK,)):
-        raise notes.bad("names other bytes than the known ones as not covered")
-    return bool(spaces), int(size), decoded
 
 
 def _named(resource: intoto.Resource) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ def render(found: Inspection) -> Text:
         _line("media check", "implanted" if found.media_check else "none"),
         _line("root image", f"{found.identity.root_image}: {found.identity.layout}"),
         *_places(found.identity.places),
+        *_boot_files(found),
     ]
     if found.node is not None:
         lines += [
@@ -53,11 +54,21 @@ def _places(places: Places) -> List[str]:
         ("stage2", places.stage2),
         ("kernel", places.kernels),
         ("initrd", places.initrds),
-        ("boot config", places.boot_configurations),
         ("checksums", places.checksums),
         *((name, paths) for name, paths in places.protected.items()),
     )
     return [_line(name, ", ".join(map(show, paths))) for name, paths in named if paths]
+
+
+def _boot_files(found: Inspection) -> List[str]:
+    """The copies of the boot configuration, and what could not be looked into."""
+    places = [f"{show(one['place'])} ({_count(len(one['entries']), 'entry', 'entries')})" for one in found.boot_files]
+    closed = [f"{show(one['name'])}: {one['reason']}" for one in found.boot_images if "reason" in one]
+    return [_line("boot config", one) for one in (*places, *closed)]
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _carrier(carrier: Mapping[str, Any]) -> str:

@@ -116,6 +116,7 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
                 claim=claim,
                 epoch=claims.epoch,
                 restorable=claims.restorable,
+                medium=claims.medium.request,
                 tmpdir=request.tmpdir,
                 force=request.force,
             ),

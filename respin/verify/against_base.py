@@ -17,6 +17,7 @@ from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.sameblocks import same_blocks
+from respin.medium.edit import NOTHING, MediumEdit, overlaid
 from respin.node.image import NodeImage
 from respin.node.indexing import Indexing
 from respin.node.rootimage import FlatRoot, NestedRoot
@@ -60,13 +61,18 @@ def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
 
 
 def compare_with_base(
-    output: NodeImage, base: NodeImage, progress: Progress, indexing: Optional[Indexing] = None
+    output: NodeImage,
+    base: NodeImage,
+    progress: Progress,
+    indexing: Optional[Indexing] = None,
+    edit: MediumEdit = NOTHING,
 ) -> Comparison:
     """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs.
 
-    ``indexing`` is that of the vendor's root, if it was begun before.
+    ``edit`` is what must have changed on the medium besides the root image. ``indexing`` is that of the vendor's root,
+    if it was begun before.
     """
-    compared = _compare_iso(output, base, progress)
+    compared = _compare_iso(output, base, edit, progress)
     mine, theirs = output.image, base.image
     if isinstance(mine, NestedRoot) and isinstance(theirs, NestedRoot):
         said, delta = _compare_nested(mine, theirs, progress, indexing)
@@ -95,12 +101,12 @@ def _compare_nested(
     return f"{sum(same)} of {len(same)} blocks of the root image", delta
 
 
-def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
+def _compare_iso(output: NodeImage, base: NodeImage, edit: MediumEdit, progress: Progress) -> int:
     names = [name for name in (EVIDENCE, RESTORE, STATEMENT) if f"/{name}" in output.iso.files]
     sizes = {name: extent(output.iso, name)[1] for name in names}
     replaced = output.squashfs_path
     size = output.iso.file_view(replaced).size
-    plan = plan_splice(base.iso, {replaced: size}, new_files(sizes))
+    plan = plan_splice(base.iso, {replaced: size, **edit.sizes}, new_files(sizes))
     view = output.iso.view
     if plan.size != view.size:
         raise altered(view, min(plan.size, view.size), f"it has {view.size} bytes where {plan.size} are expected")
@@ -108,11 +114,12 @@ def _compare_iso(output: NodeImage, base: NodeImage, progress: Progress) -> int:
         raise altered(view, MEDIA_CHECK_OFFSET, "the media check was taken out, or put in where the vendor has none")
     # Without a media check the field is the vendor's like any other byte.
     field = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)] if mediacheck.read(base.iso.view) is not None else []
-    free = sorted([*plan.files.values(), *field])
+    free = sorted([*(place for path, place in plan.files.items() if path not in edit.files), *field])
     content: Dict[str, Sequence[Segment]] = {path: [Zeros(length)] for path, (_, length) in plan.files.items()}
+    content.update(edit.files)
     position = compared = 0
     with progress.step("comparing every byte with the vendor's ISO", plan.size) as step:
-        for segment in plan.segments(content):
+        for segment in overlaid(plan.segments(content), edit.patches):
             for start in range(0, segment.length, STEP):
                 length = min(STEP, segment.length - start)
                 for part, count in _outside(position, length, free):

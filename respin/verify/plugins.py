@@ -15,7 +15,7 @@ from respin.node.base import BaseClaim
 from respin.node.image import NodeImage
 from respin.node.paths import read_file
 from respin.node.places import FACTS
-from respin.plan import make_plan
+from respin.plan import InstallPlan, make_plan
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
 from respin.policy.findings import require_none
@@ -45,17 +45,15 @@ def verify_evidence(
     return proven
 
 
-def judge_changes(
-    output: NodeImage,
-    stock: NodeImage,
-    delta: Delta,
-    bundles: Sequence[ProvenBundle],
-    claims: statement.Claims,
-    claim: BaseClaim,
-    scratch: Path,
-) -> None:
+def proven_plan(
+    stock: NodeImage, bundles: Sequence[ProvenBundle], claims: statement.Claims, scratch: Path
+) -> InstallPlan:
+    """The plan that was carried out, made anew from the vendor's Node and the signed manifests and headers."""
+    return make_plan(stock, tuple(bundles), claims.epoch, claims.architecture, scratch)
+
+
+def judge_changes(output: NodeImage, delta: Delta, plan: InstallPlan, claim: BaseClaim, scratch: Path) -> None:
     """Hold every change against the plugins and the rules; raises PolicyError or VerificationError."""
-    plan = make_plan(stock, tuple(bundles), claims.epoch, claims.architecture, scratch)
     require_none(judge_plan(plan))
     own = {FACTS, *parents(FACTS)}
     theirs = Delta(tuple(entry for entry in delta if entry.path not in own or entry.change is not Change.ADDED))

@@ -53,6 +53,7 @@ class Report:
     carrier: Optional[Mapping[str, Any]] = None
     digests: Digests = Digests()
     trust: Optional[Mapping[str, Any]] = None
+    medium: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -75,6 +76,7 @@ class Report:
             "signer": None if self.signer is None else dict(self.signer),
             "signatures": [dict(one) for one in self.signatures],
             "changes": dict(self.changes),
+            "medium": dict(self.medium),
             "trust": None if self.trust is None else dict(self.trust),
             "links": [{"name": link.name, "status": link.status.value, "detail": link.detail} for link in self.links],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Mapping
 
 from respin.errors import VerificationError
 from respin.node.image import NodeImage
@@ -32,11 +32,10 @@ def require_same_profile(output: NodeImage, stock: NodeImage) -> None:
         )
 
 
-def protected(node: NodeImage, claims: Optional[statement.Claims]) -> Mapping[str, ProtectedDigest]:
-    """The digests of a Node's protected sets; with ``claims``, VerificationError unless the statement says the same."""
-    digests = protected_digests(node.iso, node.root, node.profile)
-    if claims is not None:
-        require_same_sets(node, claims.protected, digests)
+def protected(node: NodeImage, claims: statement.Claims) -> Mapping[str, ProtectedDigest]:
+    """The digests of a Node's protected sets; VerificationError unless the statement says the same."""
+    digests = protected_digests(node.iso, node.root, node.profile, claims.medium.files)
+    require_same_sets(node, claims.protected, digests)
     return digests
 
 

@@ -14,6 +14,7 @@ from respin.errors import VerificationError
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
+from respin.node.protected import protected_digests
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
 from respin.provenance.carrier import find_iso, look_behind
@@ -22,7 +23,8 @@ from respin.trust import TrustedSignature, TrustStore
 from respin.unchanged import unchanged
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
-from respin.verify.plugins import judge_changes, verify_evidence
+from respin.verify.medium import claimed_link, derived, medium_link
+from respin.verify.plugins import judge_changes, proven_plan, verify_evidence
 from respin.verify.reading import Reading, read_through
 from respin.verify.report import Digests, Link, Report, Status
 from respin.verify.root import (
@@ -120,19 +122,25 @@ def verify_output(
         with progress.step("checking the declared changes in the root"):
             check_declared(output, claims.delta)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}; the rules were not judged anew"))
+        links += [claimed_link(claims.medium)] if claims.medium.edited else []
     else:
         node = stock.node
         require_same_profile(output, node)
-        found = compare_with_base(output, node, progress, stock.indexing)
+        plan = proven_plan(node, bundles, claims, tmpdir)
+        edit = derived(plan, claims.medium, output)
+        found = compare_with_base(output, node, progress, stock.indexing, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:
             links.append(words.no_vendor())
         require_same_delta(output, found.delta, claims.delta)
         with progress.step("judging every change by the plugins' signed headers"):
-            judge_changes(output, node, found.delta, bundles, claims, stock.claim, tmpdir)
-        theirs = protected(node, None) if stock.protected is None else stock.protected
+            judge_changes(output, found.delta, plan, stock.claim, tmpdir)
+        theirs = stock.protected
+        if theirs is None:
+            theirs = protected_digests(node.iso, node.root, node.profile, claims.medium.files)
         require_same_sets(output, theirs, digests)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}, and nothing else changed the root"))
+        links += [medium_link(plan, claims.medium)] if claims.medium.edited else []
     links.append(Link("root", Status.PASSED, words.changes(claims.delta)))
     for name in sorted(digests):
         how = "as in the vendor's ISO" if stock is not None else "as the statement says"
@@ -151,6 +159,7 @@ def verify_output(
         packages=claims.packages,
         signer=words.describe_signature(signature),
         changes=words.counts(claims.delta),
+        medium=words.describe_medium(claims.medium),
     )
 
 

@@ -10,6 +10,7 @@ from respin.node.base import BaseClaim
 from respin.plan import Bundle
 from respin.provenance import statement
 from respin.provenance.carrier import Trailing
+from respin.provenance.medium import MediumRecord
 from respin.root.delta import Change, Delta
 from respin.safepath import show
 from respin.trust import TrustedSignature, TrustStore
@@ -60,6 +61,16 @@ def describe_signature(signature: Optional[TrustedSignature]) -> Optional[Mappin
         "user_ids": list(public.user_ids),
         "tier": signature.key.tier,
         "signed_at": signature.signature.created,
+    }
+
+
+def describe_medium(record: MediumRecord) -> Mapping[str, object]:
+    """What else changed on the medium, and what whoever built it asked for, as plain data."""
+    arguments = record.request.arguments
+    return {
+        "append_arguments": list(arguments.append),
+        "remove_arguments": list(arguments.remove),
+        "edited": [one.to_json() for one in record.edited],
     }
 
 

@@ -228,9 +228,9 @@ def test_a_foreign_architecture(forge: Forge, tmp_path: Path) -> None:
 
 
 def test_a_declared_effect_that_is_not_supported_is_not_left_out_silently(forge: Forge, tmp_path: Path) -> None:
-    plugin = forge.plugin("args", effects='kernel_arguments = ["x=1"]')
+    plugin = forge.plugin("over", effects='replaces = ["/etc/hostname"]')
     done = forge.build(tmp_path / "out.iso", plugin, json=True)
-    refused(done, tmp_path / "out.iso", 7, "unsupported-effect", "kernel_arguments")
+    refused(done, tmp_path / "out.iso", 7, "unsupported-effect", "replaces")
 
 
 def test_an_existing_output_is_kept(forge: Forge, good_plugin: Path, tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ class Forge:
             if value is True:
                 command.append("--" + option.replace("_", "-"))
             elif value is not None:
-                command += ["--" + option.replace("_", "-"), value]
+                for one in value if isinstance(value, list) else [value]:
+                    command += ["--" + option.replace("_", "-"), one]
         for plugin in plugins:
             command += ["--plugin", plugin]
         return respin(*command, env=env)

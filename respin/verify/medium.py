@@ -1,0 +1,50 @@
+"""What changed on the medium besides the root image: derived anew from the vendor's ISO, held against the claims."""
+
+from __future__ import annotations
+
+from respin.errors import UsageError, VerificationError
+from respin.medium.checksums import with_checksums
+from respin.medium.derive import arguments_of, derive_medium
+from respin.medium.edit import MediumEdit
+from respin.node.image import NodeImage
+from respin.plan import InstallPlan
+from respin.provenance.medium import MediumRecord
+from respin.verify.report import Link, Status
+
+
+def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage) -> MediumEdit:
+    """The changes that the request in the statement and the plugins' manifests lead to on the vendor's ISO.
+
+    Raises VerificationError when the statement says anything else.
+    """
+    where = output.iso.view.name
+    node = plan.node
+    try:
+        edit = derive_medium(plan, record.request)
+    except UsageError as error:
+        raise VerificationError(error.what, where=where, remedy=error.remedy, finding="medium") from error
+    edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, output.iso.file_view(output.squashfs_path))
+    changed = tuple(sorted(edit.changed_paths(node.iso)))
+    if (edit.edited, changed) != (record.edited, record.files):
+        raise VerificationError(
+            "the statement names other changes of the medium than those that follow from what was asked for",
+            where=where,
+            remedy="this is not the vendor's Node plus the declared changes; do not use it",
+            finding="medium",
+        )
+    return edit
+
+
+def medium_link(plan: InstallPlan, record: MediumRecord) -> Link:
+    """What was recomputed, for people: the arguments, and in how many places."""
+    arguments = arguments_of(plan, record.request)
+    words = [f"+{one}" for one in arguments.append] + [f"-{one}" for one in arguments.remove]
+    said = f"kernel arguments {' '.join(words)}; " if words else ""
+    places = ", ".join(one.place for one in record.edited)
+    return Link("medium", Status.PASSED, f"{said}recomputed from the vendor's bytes: {places}")
+
+
+def claimed_link(record: MediumRecord) -> Link:
+    """The same without the vendor's ISO: nobody recomputed it."""
+    places = ", ".join(one.place for one in record.edited)
+    return Link("medium", Status.NOT_DONE, f"changed as the statement says, which was not recomputed: {places}")
