@@ -21,6 +21,7 @@
 # boot, tests     qemu-system-x86 ovmf                       qemu-kvm-core edk2-ovmf
 # tests           xorriso libarchive-tools gdisk cpio jq     xorriso bsdtar gdisk cpio jq
 #                 gcc python3-dev liblzo2-dev                gcc python3-devel lzo-devel
+#                 erofs-utils                                erofs-utils
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$CHECKOUT/.venv
@@ -32,7 +33,7 @@ packages_node="mmdebstrap debian-archive-keyring squashfs-tools genisoimage isom
     syslinux-utils grub-efi-amd64-bin grub-common mtools dosfstools"
 packages_driver="gcc-12 make libelf1 libc6-dev"
 packages_boot="qemu-system-x86 ovmf"
-packages_test="xorriso libarchive-tools gdisk cpio jq gcc python3-dev liblzo2-dev"
+packages_test="xorriso libarchive-tools gdisk cpio jq gcc python3-dev liblzo2-dev erofs-utils"
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

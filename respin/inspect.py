@@ -11,9 +11,10 @@ from respin.errors import RespinError, UnsupportedError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.bootfiles import find_boot_files
-from respin.node.image import Identity, NodeImage, identify, open_node
+from respin.node.image import Identity, NodeImage, ReadableNode, identify, open_readable, unsupported_layout
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
+from respin.node.rootimage import ErofsRoot
 from respin.node.rpmdb import locate
 from respin.provenance import sidecar, statement, testresult
 from respin.provenance.carrier import find_iso
@@ -24,6 +25,8 @@ from respin.verify.statement import is_respun, read_statement
 @dataclass(frozen=True)
 class Inspection:
     """What was found. ``node`` and ``provenance`` are None when there is none, with the reason beside.
+
+    A ``node`` with a reason is one that can be read and not built on.
 
     ``beside`` are the statements in the file beside the ISO, of what others say about it.
     ``boot_files`` are all copies of the boot configuration, ``boot_images`` the EFI images that were looked into.
@@ -91,8 +94,10 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
     node: Optional[Mapping[str, Any]] = None
     node_reason = ""
     try:
-        opened = open_node(view, profiles)
+        opened = open_readable(view, profiles)
         identity, node = opened.identity, _describe_node(opened)
+        if not isinstance(opened, NodeImage):
+            node_reason = str(unsupported_layout(identity, iso))
     except RespinError as error:
         node_reason = str(error)
     provenance: Optional[Mapping[str, Any]] = None
@@ -124,16 +129,20 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
     )
 
 
-def _describe_node(node: NodeImage) -> Mapping[str, Any]:
+def _describe_node(node: ReadableNode) -> Mapping[str, Any]:
     try:
         database: Optional[str] = locate(node.root, node.profile.rpm_databases).file
     except RespinError:
         database = None
+    if isinstance(node.image, ErofsRoot):
+        compression, block_size = node.image.erofs.compression, node.image.erofs.superblock.block_size
+    else:
+        compression, block_size = node.image.squashfs.compressor.name.lower(), node.image.squashfs.block_size
     return {
         "inner_image": node.image.inner_path or None,
         "inner_size": node.image.inner_size or None,
-        "compression": node.squashfs.compressor.name.lower(),
-        "block_size": node.squashfs.block_size,
+        "compression": compression,
+        "block_size": block_size,
         "kernels": list(node.kernel_releases),
         "rpm_database": database,
     }

@@ -21,7 +21,7 @@ class Limits:
     iso_records: int = 1_000_000
     iso_depth: int = 64
     iso_path_table: int = 16 * MiB
-    # squashfs and ext
+    # squashfs, ext and erofs
     squashfs_inodes: int = 4_000_000
     squashfs_table: int = 512 * MiB
     squashfs_directory: int = 64 * MiB
@@ -29,6 +29,9 @@ class Limits:
     ext_directory: int = 256 * MiB
     ext_inodes: int = 8_000_000
     ext_depth: int = 256
+    erofs_inodes: int = 8_000_000
+    erofs_directory: int = 64 * MiB
+    erofs_depth: int = 256
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
     boot_configuration: int = 1 * MiB
     # an initrd, unpacked

@@ -18,7 +18,7 @@ from respin.formats.cyclonedx import Bom, Component
 from respin.formats.rpmfile import RpmHeader
 from respin.node import rpmdb
 from respin.node.base import open_input
-from respin.node.image import NodeImage, open_node
+from respin.node.image import ReadableNode, open_readable
 from respin.node.knownprofiles import built_in
 from respin.node.paths import read_file
 from respin.progress import SILENT, Progress
@@ -67,7 +67,7 @@ def sbom(request: SbomRequest, progress: Progress = SILENT) -> Sbom:
     fd = open_input(request.iso)
     try:
         with Workspace(request.tmpdir) as workspace:
-            node = open_node(FileView(fd, str(request.iso)), built_in())
+            node = open_readable(FileView(fd, str(request.iso)), built_in())
             with progress.step("reading the root's packages"):
                 bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)
     finally:
@@ -81,7 +81,7 @@ def beside(iso: Path) -> Path:
     return iso.with_name(iso.name + SUFFIX)
 
 
-def describe(node: NodeImage, claims: Optional[statement.Claims], *, everything: bool, scratch: Path) -> Bom:
+def describe(node: ReadableNode, claims: Optional[statement.Claims], *, everything: bool, scratch: Path) -> Bom:
     """The bill of materials of an opened Node. ``claims`` is its statement's, None for a vendor's ISO.
 
     Raises VerificationError when the database lacks a package that the statement names.
@@ -114,7 +114,7 @@ def describe(node: NodeImage, claims: Optional[statement.Claims], *, everything:
     )
 
 
-def packages(node: NodeImage, scratch: Path) -> List[RpmHeader]:
+def packages(node: ReadableNode, scratch: Path) -> List[RpmHeader]:
     """The packages that the Node's RPM database records, without the keys that rpm keeps there."""
     database = rpmdb.locate(node.root)
     where = f"{node.root.view.name}:{database.file}"
@@ -144,7 +144,7 @@ def _component(header: RpmHeader, origin: Optional[Mapping[str, Any]]) -> Compon
     )
 
 
-def _claims(node: NodeImage, request: SbomRequest) -> Optional[statement.Claims]:
+def _claims(node: ReadableNode, request: SbomRequest) -> Optional[statement.Claims]:
     if is_respun(node.iso):
         raw, _ = read_statement(node.iso)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")

@@ -19,7 +19,7 @@ from respin.errors import RespinError, UnsupportedError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.whereis import place_of
 from respin.node.base import open_input
-from respin.node.image import Identity, NodeImage, identify, open_node
+from respin.node.image import Identity, ReadableNode, identify, open_readable
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.progress import SILENT, Progress
@@ -37,7 +37,7 @@ class Opened:
 
     iso: IsoImage
     identity: Identity
-    node: Optional[NodeImage]
+    node: Optional[ReadableNode]
     reason: str
 
     @property
@@ -124,7 +124,7 @@ def _open(view: ByteView) -> Opened:
     iso = IsoImage.open(view)
     identity = identify(iso, built_in())
     try:
-        return Opened(iso, identity, open_node(view, built_in()), "")
+        return Opened(iso, identity, open_readable(view, built_in()), "")
     except UnsupportedError as error:
         return Opened(iso, identity, None, str(error))
 

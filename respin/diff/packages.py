@@ -10,10 +10,10 @@ from respin.diff.model import Difference, Facts, Section
 from respin.digest import sha256_hex
 from respin.errors import UnsupportedError
 from respin.formats.rpmfile import RpmHeader
-from respin.node.image import NodeImage
+from respin.node.image import ReadableNode
 
 
-def compare_packages(old: NodeImage, new: NodeImage, scratch: Path) -> Section:
+def compare_packages(old: ReadableNode, new: ReadableNode, scratch: Path) -> Section:
     """Compare by name and architecture; ``scratch`` is a private directory. Several versions may be installed."""
     try:
         mine, theirs = (_by_name(sbom.packages(node, scratch)) for node in (old, new))

@@ -10,7 +10,7 @@ from respin.diff.model import Difference, Section
 from respin.formats.ext.inode import ExtInode
 from respin.formats.squashfs.extension import first_other_byte, read_extension
 from respin.formats.squashfs.sameblocks import same_blocks
-from respin.node.image import NodeImage
+from respin.node.image import ReadableNode
 from respin.node.rootimage import FlatRoot, NestedRoot
 from respin.node.treediff import attributes, flags, visit_differences
 from respin.node.treeindex import Ranges, TreeIndex
@@ -23,7 +23,7 @@ from respin.roottree import RootTree, TreeInode
 _More = Dict[str, Tuple[Optional[Mapping[str, Any]], Optional[Mapping[str, Any]]]]
 
 
-def compare_roots(old: NodeImage, new: NodeImage, progress: Progress) -> Section:
+def compare_roots(old: ReadableNode, new: ReadableNode, progress: Progress) -> Section:
     """Every path of the root that differs in type, attributes, content or other names of the same file."""
     visitor = _Visitor(old.root, new.root)
     first, second = old.image, new.image

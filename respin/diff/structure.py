@@ -11,8 +11,8 @@ from respin.formats.iso9660.descriptors import Kind
 from respin.formats.iso9660.fields import BLOCK, SECTOR
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.mbr import BOOT_SECTOR
-from respin.node.image import Identity, NodeImage
-from respin.node.rootimage import NestedRoot
+from respin.node.image import Identity, ReadableNode
+from respin.node.rootimage import ErofsRoot, NestedRoot
 
 # Texts and dates of a volume descriptor (ECMA-119, 8.4) as (start, end).
 _TEXTS: Mapping[str, Tuple[int, int]] = {
@@ -48,7 +48,7 @@ def compare_structure(old: Mapping[str, Any], new: Mapping[str, Any]) -> Section
     return Section("structure", tuple(found))
 
 
-def describe(iso: IsoImage, identity: Identity, node: Optional[NodeImage]) -> Mapping[str, Any]:
+def describe(iso: IsoImage, identity: Identity, node: Optional[ReadableNode]) -> Mapping[str, Any]:
     """All fields by dotted names."""
     whole = iso.describe()
     for counted in ("files", "directories", "symlinks", "volume_id", "created"):
@@ -85,23 +85,33 @@ def describe(iso: IsoImage, identity: Identity, node: Optional[NodeImage]) -> Ma
     return dict(_flat("", whole))
 
 
-def _root(node: NodeImage) -> Dict[str, Any]:
-    squashfs = node.squashfs.superblock
+def _root(node: ReadableNode) -> Dict[str, Any]:
+    image = node.image
     found: Dict[str, Any] = {
-        "path": node.squashfs_path,
-        "inner_path": node.image.inner_path or None,
+        "path": node.path,
+        "inner_path": image.inner_path or None,
         "kernels": ", ".join(node.kernel_releases),
-        "squashfs": {
-            "compressor": node.squashfs.compressor.name.lower(),
+    }
+    if isinstance(image, ErofsRoot):
+        erofs = image.erofs.superblock
+        found["erofs"] = {
+            "compressor": image.erofs.compression,
+            "block_size": erofs.block_size,
+            "mtime": erofs.epoch,
+            "inodes": erofs.inode_count,
+        }
+    else:
+        squashfs = image.squashfs.superblock
+        found["squashfs"] = {
+            "compressor": image.squashfs.compressor.name.lower(),
             "block_size": squashfs.block_size,
             "mtime": squashfs.mtime,
             "inodes": squashfs.inode_count,
-        },
-    }
-    if isinstance(node.image, NestedRoot):
-        superblock = node.image.tree.superblock
+        }
+    if isinstance(image, NestedRoot):
+        superblock = image.tree.superblock
         found["ext"] = {
-            "size": node.image.inner_size,
+            "size": image.inner_size,
             "block_size": superblock.block_size,
             "inodes": superblock.inode_count,
             "features": ", ".join(sorted(superblock.features)),

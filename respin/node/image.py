@@ -1,8 +1,8 @@
 """A Node ISO, opened: which Node it is, and its root image, readable without mounting or unpacking anything.
 
 Layouts are told apart by what is in the files (magic numbers), never by their names. This version builds on two: the
-classic Node's, a squashfs that holds one ext2/3/4 image, and a squashfs that is the root itself. Everything else is
-recognised and named.
+classic Node's, a squashfs that holds one ext2/3/4 image, and a squashfs that is the root itself. An erofs can be read.
+Everything else is recognised and named.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import UnsupportedError
+from respin.formats.erofs.superblock import is_erofs
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.limits import LIMITS
@@ -19,16 +20,21 @@ from respin.node.paths import read_file
 from respin.node.places import MODULES
 from respin.node.profile import Profile
 from respin.node.recognise import Places, places, recognise, version_of
-from respin.node.rootimage import RootImage, open_root_image
+from respin.node.rootimage import (
+    EXT_MAGIC,
+    EXT_MAGIC_OFFSET,
+    SMALLEST_ROOT,
+    ErofsRoot,
+    ReadableRoot,
+    RootImage,
+    magic_at,
+    open_root_image,
+)
 from respin.roottree import RootTree
 
 SQUASHFS_MAGIC = b"hsqs"
-EXT_MAGIC_OFFSET, EXT_MAGIC = 1080, b"\x53\xef"
-EROFS_MAGIC_OFFSET, EROFS_MAGIC = 1024, b"\xe2\xe1\xf5\xe0"
 # Where the root image may lie on live media, in the order in which they are looked at when no profile says it.
 ROOT_IMAGES = ("/LiveOS/squashfs.img", "/LiveOS/rootfs.img", "/live/filesystem.squashfs", "/images/install.img")
-# An image of a root file system is a large file; smaller files in a squashfs can't be one.
-SMALLEST_ROOT = 8 << 20
 
 
 def product_of(version: Mapping[str, str]) -> str:
@@ -57,19 +63,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class NodeImage:
-    """A Node of a supported layout, opened for reading."""
+class ReadableNode:
+    """A Node whose root can be read, whether or not anything can be built on it. ``path`` is the root image's."""
 
     iso: IsoImage
     identity: Identity
     profile: Profile
-    squashfs_path: str
-    image: RootImage
-
-    @property
-    def squashfs(self) -> SquashfsImage:
-        """The root image that the ISO holds."""
-        return self.image.squashfs
+    path: str
+    image: ReadableRoot
 
     @property
     def root(self) -> RootTree[Any]:
@@ -80,6 +81,23 @@ class NodeImage:
     def kernel_releases(self) -> Tuple[str, ...]:
         """The kernels whose modules the root holds, sorted."""
         return kernel_releases(self.root)
+
+
+@dataclass(frozen=True)
+class NodeImage(ReadableNode):
+    """A Node of a layout that is built on, opened for reading."""
+
+    image: RootImage
+
+    @property
+    def squashfs_path(self) -> str:
+        """The path of the squashfs in the ISO."""
+        return self.path
+
+    @property
+    def squashfs(self) -> SquashfsImage:
+        """The root image that the ISO holds."""
+        return self.image.squashfs
 
 
 def identify(iso: IsoImage, profiles: Sequence[Profile]) -> Identity:
@@ -105,22 +123,34 @@ def describe_layout(view: ByteView) -> str:
         inner = find_root_file(squashfs)
         kind = f"{squashfs.compressor.name.lower()} squashfs"
         return f"{kind} holding {inner.path} (ext)" if inner else f"flat {kind}"
-    if magic_at(view, EROFS_MAGIC_OFFSET, EROFS_MAGIC):
-        return "erofs"
+    if is_erofs(view):
+        try:
+            erofs = ErofsRoot.open(view)
+        except UnsupportedError as error:
+            return f"erofs that cannot be read ({error.what})"
+        kind = f"{erofs.erofs.compression} erofs"
+        return f"{kind} holding {erofs.inner_path} (ext)" if erofs.inner_path else f"flat {kind}"
     if magic_at(view, EXT_MAGIC_OFFSET, EXT_MAGIC):
         return "plain ext image"
     return "root image of an unknown kind"
 
 
 def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
-    """Open a Node ISO of the supported layout.
+    """Open a Node ISO of a layout that is built on.
 
     Raises UnsupportedError (exit 7) with what was found when it is something else, MalformedError when it is broken.
     """
+    node = open_readable(view, profiles)
+    if isinstance(node, NodeImage):
+        return node
+    raise unsupported_layout(node.identity, node.iso)
+
+
+def open_readable(view: ByteView, profiles: Sequence[Profile]) -> ReadableNode:
+    """Open a Node ISO whose root can be read: a NodeImage if it can also be built on. Errors as above."""
     iso = IsoImage.open(view)
     identity = identify(iso, profiles)
-    path, squashfs = _open_squashfs(iso, identity)
-    file = find_root_file(squashfs)
+    path, image = _open_image(iso, identity)
     if identity.profile is None:
         known = ", ".join(profile.title for profile in profiles)
         raise UnsupportedError(
@@ -130,11 +160,14 @@ def open_node(view: ByteView, profiles: Sequence[Profile]) -> NodeImage:
             " without one nobody knows what the installer and the persistence layer are",
             finding="profile",
         )
-    image = open_root_image(squashfs, file)
-    return NodeImage(iso, _with_version(identity, identity.profile, image), identity.profile, path, image)
+    profile = identity.profile
+    identity = _with_version(identity, profile, image)
+    if isinstance(image, ErofsRoot):
+        return ReadableNode(iso, identity, profile, path, image)
+    return NodeImage(iso, identity, profile, path, image)
 
 
-def _with_version(identity: Identity, profile: Profile, image: RootImage) -> Identity:
+def _with_version(identity: Identity, profile: Profile, image: ReadableRoot) -> Identity:
     """The identity with the version that stands in the root, if the profile says that it does."""
     for path in profile.version.root:
         found = image.tree.resolve(path)
@@ -149,13 +182,12 @@ def open_root(iso: IsoImage) -> RootTree[Any]:
 
     Errors as above.
     """
-    identity = identify(iso, ())
-    _path, squashfs = _open_squashfs(iso, identity)
-    return open_root_image(squashfs, find_root_file(squashfs)).tree
+    tree: RootTree[Any] = _open_image(iso, identify(iso, ()))[1].tree
+    return tree
 
 
-def _open_squashfs(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImage]:
-    """Path of the root image in the ISO, and the squashfs that it is."""
+def _open_image(iso: IsoImage, identity: Identity) -> Tuple[str, ReadableRoot]:
+    """Path of the root image in the ISO, and what it is."""
     if identity.root_image is None:
         raise UnsupportedError(
             "this ISO has no root image where live media have one",
@@ -164,9 +196,12 @@ def _open_squashfs(iso: IsoImage, identity: Identity) -> Tuple[str, SquashfsImag
             finding="layout",
         )
     view = iso.file_view(identity.root_image)
-    if not magic_at(view, 0, SQUASHFS_MAGIC):
-        raise _unsupported(identity, iso)
-    return identity.root_image, SquashfsImage.open(view)
+    if magic_at(view, 0, SQUASHFS_MAGIC):
+        squashfs = SquashfsImage.open(view)
+        return identity.root_image, open_root_image(squashfs, find_root_file(squashfs))
+    if is_erofs(view):
+        return identity.root_image, ErofsRoot.open(view)
+    raise unsupported_layout(identity, iso)
 
 
 def find_root_file(squashfs: SquashfsImage) -> Optional[SquashfsFile]:
@@ -192,15 +227,11 @@ def kernel_releases(root: RootTree[Any]) -> Tuple[str, ...]:
     return ()
 
 
-def magic_at(view: ByteView, offset: int, magic: bytes) -> bool:
-    """Whether ``magic`` stands at ``offset``."""
-    return view.size >= offset + len(magic) and view.read(offset, len(magic)) == magic
-
-
-def _unsupported(identity: Identity, iso: IsoImage) -> UnsupportedError:
+def unsupported_layout(identity: Identity, iso: IsoImage) -> UnsupportedError:
+    """Why nothing is built on this root image."""
     return UnsupportedError(
-        f"the root image is a {identity.layout}; supported are a squashfs holding one ext image and a flat one",
+        f"respin builds on a squashfs only, flat or holding one ext image; this root image is: {identity.layout}",
         where=f"{iso.view.name}:{identity.root_image}",
-        remedy="`respin inspect` shows what else was found",
+        remedy="`respin inspect` shows what else was found; an erofs can be inspected, listed and compared",
         finding="layout",
     )

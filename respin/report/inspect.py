@@ -32,8 +32,9 @@ def render(found: Inspection) -> Text:
         lines += [
             _line("kernels", ", ".join(found.node["kernels"]) or "none"),
             _line("rpm database", str(found.node["rpm_database"])),
-            _line("", "respin can build on this ISO"),
         ]
+    if found.node is not None and not found.node_reason:
+        lines.append(_line("", "respin can build on this ISO"))
     else:
         lines.append(_line("", f"respin cannot build on this ISO: {found.node_reason}"))
     if found.provenance is None:

@@ -11,6 +11,7 @@ from typing import Callable, List, Optional, Tuple
 from respin.byteview import FileView
 from respin.digest import sha256_hex
 from respin.errors import VerificationError
+from respin.formats.iso9660.image import IsoImage
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
@@ -78,8 +79,8 @@ def verify(
         stack.enter_context(unchanged(fd, str(request.iso)))
         found = find_iso(FileView(fd, str(request.iso)))
         profiles = known(trust)
+        raw, envelope = read_statement(IsoImage.open(found.view))
         output = open_node(found.view, profiles)
-        raw, envelope = read_statement(output.iso)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         source = StockSource(found.view, request.base, profiles, workspace.path, stack)
