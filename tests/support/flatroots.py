@@ -67,7 +67,10 @@ class Maker:
     def changed(self, before: Root, steps: int) -> Root:
         """Another root, ``steps`` changes away."""
         after = dict(before)
-        actions = (self.add, self.add, self.remove, self.rewrite, self.restyle, self.retype, self.unlink, self.refill)
+        actions = (
+            *(self.add, self.add, self.remove, self.rewrite, self.restyle, self.retype, self.unlink, self.refill),
+            *(self.rewrite_linked, self.restyle_linked, self.relink),
+        )
         for _ in range(steps):
             self._rng.choice(actions)(after)
         return after
@@ -160,6 +163,30 @@ class Maker:
             else:
                 root[path] = self.thing(Kind.FILE)
 
+    def rewrite_linked(self, root: Root) -> None:
+        """A file with several names gets another content under all of them."""
+        path = self._several(root, Kind.FILE)
+        if path is not None:
+            self._renew(root, path)
+            root[path].content = self._content()
+
+    def restyle_linked(self, root: Root) -> None:
+        """Something with several names gets other attributes, seen under all of them."""
+        path = self._several(root)
+        if path is not None:
+            other = self.thing(root[path].kind)
+            self._renew(root, path)
+            root[path].mode, root[path].mtime, root[path].xattrs = other.mode, other.mtime, other.xattrs
+
+    def relink(self, root: Root) -> None:
+        """A path becomes another name of what stands elsewhere; it may have been a name of something else before."""
+        path, other = self._any(root), self._any(root, Kind.FILE)
+        if path is None or other is None or root[path] is root[other] or other.startswith(f"{path}/"):
+            return
+        self._empty(root, path)
+        self._renew(root, other)
+        root[path] = root[other]
+
     def refill(self, root: Root) -> None:
         """A directory with nothing of what was in it, but with names that may have been in it."""
         path = self._any(root, Kind.DIRECTORY)
@@ -183,6 +210,14 @@ class Maker:
 
     def _any(self, root: Root, kind: Optional[Kind] = None) -> Optional[str]:
         paths = [p for p in sorted(root) if p != "/" and kind in (None, root[p].kind)]
+        return self._rng.choice(paths) if paths else None
+
+    def _several(self, root: Root, kind: Optional[Kind] = None) -> Optional[str]:
+        """A name of something that has others."""
+        count: Dict[int, int] = {}
+        for thing in root.values():
+            count[id(thing)] = count.get(id(thing), 0) + 1
+        paths = [p for p in sorted(root) if count[id(root[p])] > 1 and kind in (None, root[p].kind)]
         return self._rng.choice(paths) if paths else None
 
     def _new_path(self, root: Root) -> str:

@@ -98,6 +98,22 @@ def exported(image: SquashfsImage, number: int) -> int:
     return int(struct.unpack_from("<Q", content, 8 * (number - 1))[0])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_every_sort_of_change(tmp_path: Path, seed: int) -> None:
+    """Each action of the maker at least once, among them a change to all names of a vendor's file."""
+    rng = random.Random(seed)
+    maker = Maker(rng, BLOCK)
+    before = maker.root(60)
+    for number in range(4):
+        before[f"/linked{number}"] = before[f"/linked also{number}"] = maker.thing(Kind.FILE)
+    after = dict(before)
+    for action in (maker.rewrite_linked, maker.restyle_linked, maker.relink, maker.unlink, maker.refill, maker.retype):
+        was = dict(after)
+        while after == was:
+            action(after)
+    check(tmp_path, before, after, OPTIONS)
+
+
 @given(st.integers(0, 1 << 32), st.sampled_from([(), ("-tailends",), ("-no-fragments",), ("-no-exports", "-noI")]))
 @settings(max_examples=20, deadline=None)
 def test_any_change_to_any_root(seed: int, options: Sequence[str]) -> None:
