@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ from respin.formats.squashfs.merge import Change, Put, Removal
 from respin.formats.squashfs.root import SquashfsRoot
 from respin.provenance import statement
 from tests.end_to_end.conftest import GOOD_FILES, sha256
+from tests.end_to_end.test_kills import Build, moments
 from tests.support.attacker import Forgery, evil_flat_build
 from tests.support.forge import Forge, respin
 from tests.support.keys import KeyWorld
@@ -259,6 +261,64 @@ def test_packing_flat_is_no_difference(world: World, stock_iso: Path) -> None:
     done = respin("diff", stock_iso, world.stock, "--json")
     assert done.json["sections"]["files"]["differences"] == []
     assert done.json["sections"]["packages"]["differences"] == []
+
+
+@pytest.fixture(scope="module")
+def installed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The root as an installer copies it, by unsquashfs."""
+    directory = tmp_path_factory.mktemp("installed")
+    run("unsquashfs", "-q", "-n", "-d", directory / "root", extracted(world.output, directory))
+    yield directory / "root"
+    shutil.rmtree(directory)
+
+
+def test_an_installed_flat_node_is_consistent(world: World, installed: Path) -> None:
+    done = respin("verify", "--host", installed, "--json")
+    assert done.code == 0, done.out
+    assert (done.json["verdict"], done.json["drift"]) == ("CONSISTENT", [])
+    assert [plugin["name"] for plugin in done.json["plugins"]] == ["good"]
+    done = respin("verify", "--host", installed, "--iso", world.output, "--trust", world.forge.keys.trust, "--json")
+    assert done.code == 0, done.out[:2000]
+    assert done.json["checked"]["paths"] > 1000
+    assert done.json["iso"]["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "plugins"), [("usr/libexec/good/tool", True), ("usr/bin/env", False)], ids=["plugin", "vendor"]
+)
+def test_drift_of_an_installed_flat_node(world: World, installed: Path, path: str, plugins: bool) -> None:
+    """A plugin's file is known by the facts in the root, the vendor's only by the ISO."""
+    place, kept = installed / path, installed.parent / "kept"
+    run("cp", "-a", place, kept)
+    try:
+        times = place.stat()
+        content = place.read_bytes()
+        place.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+        alone = respin("verify", "--host", installed, "--json")
+        assert alone.code == (3 if plugins else 0), alone.out[:2000]
+        iso = ("--iso", world.output, "--trust", world.forge.keys.trust)
+        done = respin("verify", "--host", installed, *iso, "--json")
+        assert done.code == 3, done.out[:2000]
+        assert [one["path"] for one in done.json["drift"]] == [f"/{path}"]
+    finally:
+        run("mv", "-T", kept, place)
+
+
+def test_builds_of_a_flat_node_killed_at_some_moments(world: World, tmp_path: Path) -> None:
+    build = Build(world.forge, world.plugin, tmp_path)
+    seconds = build.run(0).seconds
+    for moment in moments(4, 4, seconds):
+        build.run(moment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_builds_of_a_flat_node_killed_at_twenty_moments(world: World, tmp_path: Path) -> None:
+    build = Build(world.forge, world.plugin, tmp_path)
+    seconds = build.run(0).seconds
+    killed = [build.run(moment).code for moment in moments(14, 20, seconds)]
+    assert killed.count(-signal.SIGKILL) >= 15, "the moments lie within the run"
 
 
 def attributes_in(world: World, path: str) -> Dict[str, Any]:
