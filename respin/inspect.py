@@ -18,6 +18,7 @@ from respin.node.rootimage import ErofsRoot
 from respin.node.rpmdb import locate
 from respin.provenance import sidecar, statement, testresult
 from respin.provenance.carrier import find_iso
+from respin.root.growth import describe
 from respin.safepath import show
 from respin.verify.statement import is_respun, read_statement
 
@@ -181,6 +182,7 @@ def _describe_provenance(iso: IsoImage) -> Mapping[str, Any]:
         "plugins": [dict(one) for one in claims.plugins],
         "packages": [dict(one) for one in claims.packages],
         "changes": len(claims.changes),
+        "grown": describe(claims.growth),
         "builder": dict(claims.builder),
         "signatures": [signature.keyid for signature in envelope.signatures],
     }

@@ -26,6 +26,7 @@ PACKAGES: Mapping[str, "tuple[str, str]"] = {
     "fuse2fs": ("fuse2fs", "fuse2fs"),
     "gpg": ("gnupg", "gnupg2"),
     "gpgconf": ("gpgconf", "gnupg2"),
+    "resize2fs": ("e2fsprogs", "e2fsprogs"),
     "newuidmap": ("uidmap", "shadow-utils"),
     "newgidmap": ("uidmap", "shadow-utils"),
     "squashfuse": ("squashfuse", "squashfuse (from EPEL)"),

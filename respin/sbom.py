@@ -24,6 +24,7 @@ from respin.node.paths import read_file
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
+from respin.provenance.purl import package_url
 from respin.verify.statement import is_respun, read_statement
 from respin.workspace import Workspace, write_file
 
@@ -130,7 +131,7 @@ def _component(header: RpmHeader, origin: Optional[Mapping[str, Any]]) -> Compon
     return Component(
         name=header.name,
         version=f"{header.epoch}:" * (header.epoch is not None) + f"{header.version}-{header.release}",
-        purl=str(origin["purl"]) if origin is not None else statement.package_url(header, header.vendor),
+        purl=str(origin["purl"]) if origin is not None else package_url(header, header.vendor),
         description=header.summary,
         license=header.license,
         supplier=header.vendor,

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin import process
 from respin.build.bundles import Verifying
@@ -34,6 +34,7 @@ from respin.policy.preflight import judge_plan
 from respin.progress import SILENT, Progress
 from respin.provenance.facts import facts
 from respin.root.delta import Delta
+from respin.root.growth import Growth, describe
 from respin.root.install import Installation, Installed, InstallJob, PackageFile, install
 from respin.roottree import RootTree
 from respin.segments import SegmentsView
@@ -55,6 +56,7 @@ class BuildResult:
     counters: Mapping[str, int]
     warnings: Tuple[str, ...]
     transcript: str
+    growth: Optional[Growth] = None
 
     def to_json(self) -> Dict[str, Any]:
         """The result as one document."""
@@ -65,6 +67,7 @@ class BuildResult:
             "size": self.size,
             "sidecars": [str(path) for path in self.sidecars],
             "counters": dict(self.counters),
+            "grown": describe(self.growth),
             "warnings": list(self.warnings),
             "verification": self.report.to_json(),
             "transcript": self.transcript,
@@ -92,7 +95,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
             edit = derive_medium(plan, request.medium)
-        installation = _install(base, plan, bundles, metadata.fileno(), workspace, stack, progress)
+        installation = _install(request, base, plan, bundles, metadata.fileno(), workspace, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
         indexing.wait(progress)
@@ -108,6 +111,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             bundles=bundles,
             shipped=made.shipped,
             squashfs=made.squashfs,
+            growth=made.growth,
             toolchain=_toolchain(node),
             restorable=request.restorable,
             indexing=indexing,
@@ -125,10 +129,12 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             counters=_counters(made, sealed),
             warnings=soft_unmet(plan),
             transcript=installed.transcript,
+            growth=made.growth,
         )
 
 
 def _install(
+    request: BuildRequest,
     base: VerifiedBase,
     plan: InstallPlan,
     bundles: Tuple[VerifiedBundle, ...],
@@ -154,6 +160,7 @@ def _install(
         owned_mtimes=plan.owned_mtimes,
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta)},
         metadata_fd=metadata_fd,
+        may_grow=request.may_grow,
     )
     return install(
         job,

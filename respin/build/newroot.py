@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional
 
 from respin.build.layout import NewSquashfs
 from respin.byteview import ByteView, chunks
@@ -24,6 +24,7 @@ from respin.progress import Progress
 from respin.root import delta
 from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
+from respin.root.growth import Growth
 from respin.root.install import Installed
 from respin.roottree import RootTree
 from respin.segments import Copy, Data, Segment, SegmentsView
@@ -41,11 +42,15 @@ Judge = Callable[[Delta, RootTree[Any]], None]
 
 @dataclass(frozen=True)
 class NewRoot:
-    """The root image to write, all that differs in it, and how many of its blocks were reused and compressed."""
+    """The root image to write, all that differs in it, and how many of its blocks were reused and compressed.
+
+    ``growth`` says how far the ext image in it had to be grown, if it had to.
+    """
 
     squashfs: NewSquashfs
     shipped: Delta
     counters: Mapping[str, int]
+    growth: Optional[Growth] = None
 
 
 def new_root(image: RootImage, installed: Installed, indexing: Indexing, judge: Judge, progress: Progress) -> NewRoot:
@@ -58,12 +63,13 @@ def new_root(image: RootImage, installed: Installed, indexing: Indexing, judge: 
 def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge: Judge, progress: Progress) -> NewRoot:
     index = indexing.wait(progress)
     with progress.step("judging the outcome"):
-        after = ExtImage.open(PatchedView(image.nested, installed.changed_blocks))
-        changed = Ranges.of_blocks(installed.changed_blocks, image.nested.block_size, image.nested.size)
+        size = installed.image_size
+        after = ExtImage.open(PatchedView(image.nested, installed.changed_blocks, size))
+        changed = Ranges.of_blocks(installed.changed_blocks, image.nested.block_size, size)
         shipped = compare(image.tree, after, changed, index)
         judge(shipped, after)
     with progress.step("compressing the changed blocks"):
-        spliced = splice_file(image.squashfs, image.inner_path, installed.changed_blocks)
+        spliced = splice_file(image.squashfs, image.inner_path, installed.changed_blocks, size)
     return NewRoot(
         spliced,
         shipped,
@@ -75,6 +81,7 @@ def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge:
             "root_blocks_reused": spliced.counters.reused,
             "root_blocks_recompressed": spliced.counters.recompressed,
         },
+        Growth(image.inner_size, size) if size > image.inner_size else None,
     )
 
 

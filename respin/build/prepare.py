@@ -41,7 +41,8 @@ class BuildRequest:
     ``base`` may be a respun ISO: then the vendor's is restored from it first, and each plugin that it holds must be
     among ``plugins`` (kept or replaced) or, by name, in ``remove``. ``sign_key`` None builds an unsigned ISO;
     ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out. ``epoch`` counts before
-    SOURCE_DATE_EPOCH. ``medium`` is what to change on the medium besides.
+    SOURCE_DATE_EPOCH. ``medium`` is what to change on the medium besides. ``may_grow`` False refuses plugins for which
+    the root image has too little room.
     """
 
     base: Path
@@ -59,6 +60,7 @@ class BuildRequest:
     claim: Optional[BaseClaim] = None
     epoch: Optional[int] = None
     medium: MediumRequest = NO_REQUEST
+    may_grow: bool = True
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from respin.provenance import evidence, sidecar, slot, statement, subject
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
 from respin.provenance.medium import MediumRecord
 from respin.root.delta import Delta
+from respin.root.growth import Growth
 from respin.root.install import Installation
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.reading import Written, read_back
@@ -44,8 +45,9 @@ from respin.writing import pwrite_all
 class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
-    ``indexing`` is that of the vendor's root; ``installation`` still has its file system check to finish. ``edit`` is
-    what changes on the medium besides the root image, ``request`` what was asked for.
+    ``growth`` says how far the image in it was grown. ``indexing`` is that of the vendor's root; ``installation`` still
+    has its file system check to finish. ``edit`` is what changes on the medium besides the root image, ``request`` what
+    was asked for.
     """
 
     base: VerifiedBase
@@ -53,6 +55,7 @@ class SealJob:
     bundles: Tuple[VerifiedBundle, ...]
     shipped: Delta
     squashfs: NewSquashfs
+    growth: Optional[Growth]
     toolchain: Mapping[str, str]
     restorable: bool
     indexing: Indexing
@@ -100,7 +103,7 @@ def seal(
     proofs = evidence.pack(base.claim.checksum_text, _in_plan_order(job))
 
     def compose(written: subject.Written) -> bytes:
-        facts = statement.IsoFacts(written, job.squashfs.size, job.restorable, has_media_check, record)
+        facts = statement.IsoFacts(written, job.squashfs.size, job.restorable, has_media_check, record, job.growth)
         return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
     draft = compose(subject.UNWRITTEN)

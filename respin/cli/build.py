@@ -51,6 +51,7 @@ from respin.report.build import render
 @click.option(
     "--remove-arg", multiple=True, metavar="ARG", help="Take a kernel argument out of every boot entry; repeatable."
 )
+@click.option("--no-grow", is_flag=True, help="Refuse plugins for which the root image has too little room.")
 @force_option
 @json_option
 @click.pass_obj
@@ -69,6 +70,7 @@ def build(
     remove: Tuple[str, ...],
     append_arg: Tuple[str, ...],
     remove_arg: Tuple[str, ...],
+    no_grow: bool,
     force: bool,
     json_output: bool,
 ) -> None:
@@ -107,6 +109,7 @@ def build(
             restorable=not no_restore,
             remove=frozenset(remove),
             medium=MediumRequest(ArgumentEdit(tuple(append_arg), tuple(remove_arg))),
+            may_grow=not no_grow,
         ),
         progress=console,
     )

@@ -56,13 +56,13 @@ def _compare_flat(old: FlatRoot, new: FlatRoot, visitor: "_Visitor", progress: P
 def _changed_ranges(old: NestedRoot, new: NestedRoot, progress: Progress) -> Optional[Ranges]:
     """Where the bytes of the two root images may differ; None when they have little in common."""
     mine, theirs = old.nested, new.nested
-    if (mine.size, mine.block_size, old.squashfs.superblock.compressor) != (
-        theirs.size,
+    if mine.size > theirs.size or (mine.block_size, old.squashfs.superblock.compressor) != (
         theirs.block_size,
         new.squashfs.superblock.compressor,
     ):
         return None
     same = same_blocks(new.squashfs, new.file, old.squashfs, old.file, progress)
+    del same[mine.blocks_total :]  # what a grown image has more
     if 2 * sum(same) < len(same):
         return None
     return Ranges.of_blocks((number for number, alike in enumerate(same) if not alike), mine.block_size, mine.size)

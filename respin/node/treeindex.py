@@ -13,13 +13,13 @@ from array import array
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
+from respin.formats.ext.superblock import same_but_for_size
 from respin.formats.squashfs.nested import NestedView
 from respin.node.metadatacopy import MetadataCopy
 
@@ -59,9 +59,12 @@ class Ranges:
         return number < len(self._starts) and self._starts[number] < end and start < end
 
     def narrowed(self, before: ByteView, after: ByteView, step: int) -> "Ranges":
-        """The pieces of ``step`` bytes in the ranges in which the two views do differ."""
+        """The pieces of ``step`` bytes in the ranges in which the two views do differ.
+
+        What lies behind the end of the first is left out: nothing of the first depends on it.
+        """
         found: List[Range] = []
-        for start, end in self:
+        for start, end in ((start, min(end, before.size)) for start, end in self):
             for piece in range(start, end, STEP):
                 old, new = (view.read(piece, min(STEP, end - piece)) for view in (before, after))
                 if old != new:
@@ -182,9 +185,12 @@ class TreeIndex:
         self.kinds[inode.number] = FILE if entries is None else DIRECTORY
 
     def _interpreted_alike(self, after: ExtImage) -> bool:
-        """Whether an inode number, a block number and the bytes of a slot mean the same in both images."""
-        mine, theirs = (replace(image.superblock, free_blocks=0, free_inodes=0) for image in (self.root, after))
-        if mine != theirs or self.root.view.size != after.view.size:
+        """Whether an inode number, a block number and the bytes of a slot mean the same in both images.
+
+        They do in one that was grown, too, as far as the first one goes, if the inode tables stayed where they were.
+        """
+        mine, theirs = self.root.superblock, after.superblock
+        if not same_but_for_size(mine, theirs) or self.root.view.size > after.view.size:
             return False
         try:
             groups = range(mine.group_count)

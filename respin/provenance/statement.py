@@ -10,20 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from packageurl import PackageURL
-
 from respin import __version__
 from respin.errors import MalformedError
 from respin.formats import intoto
-from respin.formats.rpmfile import RpmHeader
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
 from respin.plan import InstallPlan
+from respin.provenance import grown, purl
 from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
 from respin.provenance.medium import MediumRecord, parse_medium
 from respin.provenance.subject import Written, describe_subject, parse_subject
 from respin.root.delta import Delta, Entry
-from respin.safepath import show
+from respin.root.growth import Growth
 from respin.strictjson import Fields
 
 NESTED_BUILD, FLAT_BUILD = "urn:respin:build:nested:1", "urn:respin:build:flat:1"
@@ -33,13 +31,17 @@ MAX_CHANGES = 500_000
 
 @dataclass(frozen=True)
 class IsoFacts:
-    """What the statement says of the new ISO: what writing it found, the root image's size, what else is on it."""
+    """What the statement says of the new ISO: what writing it found, the root image's size, what else is on it.
+
+    ``growth`` is that of the image inside the root image, None if it has the vendor's size.
+    """
 
     written: Written
     root_image_size: int
     restorable: bool
     media_check: bool
     medium: MediumRecord
+    growth: Optional[Growth] = None
 
 
 # Makes the statement from what writing found.
@@ -72,18 +74,12 @@ class Claims:
     builder: Mapping[str, str]
     restorable: bool
     medium: MediumRecord
+    growth: Optional[Growth] = None
 
     @property
     def delta(self) -> Delta:
         """The declared changes of the root."""
         return Delta(self.changes)
-
-
-def package_url(header: RpmHeader, vendor: str) -> str:
-    """The purl of a package (github.com/package-url/purl-spec, type rpm)."""
-    qualifiers = {"arch": header.arch, **({"epoch": str(header.epoch)} if header.epoch else {})}
-    namespace = show(vendor).lower().replace(" ", "-").replace("/", "-") or "unknown"
-    return PackageURL("rpm", namespace, header.name, f"{header.version}-{header.release}", qualifiers).to_string()
 
 
 def compose(
@@ -127,7 +123,7 @@ def compose(
         dependencies += [
             intoto.Resource(
                 name=rpm.header.nevra,
-                uri=package_url(rpm.header, bundle.manifest.vendor),
+                uri=purl.package_url(rpm.header, bundle.manifest.vendor),
                 digest={"sha256": rpm.sha256},
                 annotations={
                     "respin_role": "package",
@@ -167,6 +163,7 @@ def compose(
             },
             "respin_added_to_iso": list(_added(restorable=iso.restorable)),
             **iso.medium.extension(),
+            **grown.encode(iso.growth),
         },
     )
     subject = describe_subject(node.iso.volume_id or "iso", iso.written, media_check=iso.media_check)
@@ -225,6 +222,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         builder=provenance.run_details.builder_version,
         restorable=_restorable(extensions),
         medium=parse_medium(definition.external_parameters, extensions, where),
+        growth=grown.parse(extensions, nested=definition.build_type == NESTED_BUILD),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping
+from typing import List, Mapping, Optional
 
 from rich.text import Text
 
 from respin.build.build import BuildResult
 from respin.report.verify import render as render_report
+from respin.root.growth import Growth, megabytes
 
 
 def render(result: BuildResult) -> Text:
@@ -20,6 +21,7 @@ def render(result: BuildResult) -> Text:
         "",
         "What it cost",
         *_root_image(counters),
+        *_growth(result.growth),
         f"  restore map: {counters['bytes_restore_map']} bytes, for the vendor's ISO bit for bit"
         if counters["bytes_restore_map"]
         else "  no restore map: the vendor's ISO cannot be had from this one",
@@ -27,6 +29,15 @@ def render(result: BuildResult) -> Text:
         f"  root: {counters['paths_added']} paths added, {counters['paths_changed']} changed",
     ]
     return Text.assemble(render_report(result.report), "\n".join(lines))
+
+
+def _growth(growth: Optional[Growth]) -> List[str]:
+    if growth is None:
+        return []
+    return [
+        "  the root's file system had too little room for the plugins and was grown from"
+        f" {megabytes(growth.old_size)} to {megabytes(growth.new_size)}"
+    ]
 
 
 def _root_image(counters: Mapping[str, int]) -> List[str]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from respin.inspect import Inspection
 from respin.node.recognise import Places
+from respin.root.growth import megabytes
 from respin.safepath import show
 
 
@@ -86,6 +87,9 @@ def _provenance(provenance: Mapping[str, Any], reason: str) -> List[str]:
     for plugin in provenance["plugins"]:
         lines.append(_line("plugin", f"{show(plugin['name'])}, signed by {plugin.get('signer')}"))
     lines += [_line("package", show(package["name"])) for package in provenance["packages"]]
+    if provenance["grown"] is not None:
+        sizes = (megabytes(provenance["grown"][name]) for name in ("old_size", "new_size"))
+        lines.append(_line("root image", f"its file system was grown from {' to '.join(sizes)}"))
     lines.append(_line("signatures", ", ".join(provenance["signatures"]) or "none"))
     return lines
 

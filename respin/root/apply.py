@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 from respin.byteview import FileView
 from respin.formats.ext import ExtImage
-from respin.root import script
+from respin.root import growth, script
 from respin.root.delta import Delta
 from respin.root.entries import Plan, make_plan, with_facts
 from respin.root.fsck import require_clean
 from respin.root.mounts import Scratch
 from respin.root.readback import ReadBack
-from respin.root.space import require_space, require_writable
+from respin.root.space import no_space, require_writable, space_for
 
 
 class Applier:
@@ -29,7 +29,7 @@ class Applier:
         require_writable(self._image, name)
 
     def plan(self, delta: Delta, facts: Mapping[str, bytes], scratch: Scratch) -> Plan:
-        """What will be written, the space for it checked. The root is still mounted and must be unmounted after."""
+        """What will be written. The root is still mounted and must be unmounted after."""
         whole, sources = with_facts(delta, facts, scratch, self._epoch)
         image = self._image
         plan = make_plan(
@@ -39,9 +39,31 @@ class Applier:
             vendor_links=lambda path: image.stat(path).nlink,
             has_acl=lambda path: any(name.startswith("system.posix_acl") for name in image.xattrs(image.stat(path))),
         )
-        require_space(plan, image, self._name)
         self._files = scratch.files
         return plan
+
+    def size_needed(self, plan: Plan, *, may_grow: bool) -> Optional[int]:
+        """The size in bytes to which the image has to grow before the plan is applied; None if there is room for it.
+
+        BuildError if it ``may_grow`` not, or not as far as needed.
+        """
+        space = space_for(plan, self._image)
+        superblock = self._image.superblock
+        if space.enough:
+            return None
+        if not may_grow:
+            raise no_space(space, superblock.block_size, self._name, "it may not be grown (--no-grow)")
+        return growth.size_for(superblock, self._image.view.size, space, self._name)
+
+    def grow(self, path: str, size: int, plan: Plan) -> None:
+        """Grow the file system to ``size`` bytes, which the image, now at ``path``, has already."""
+        growth.grow(path, self._image.superblock, size, self._epoch, self._name)
+        self._path = path
+        self._image = self._open()
+        growth.require_grown(self._image.superblock, size, self._name)
+        space = space_for(plan, self._image)
+        if not space.enough:
+            raise no_space(space, self._image.superblock.block_size, self._name, "growing it has not made enough room")
 
     def apply(self, plan: Plan) -> None:
         """Write. On any failure the view is worthless and must be thrown away."""

@@ -13,12 +13,13 @@ _TIMEOUT = 1800
 _STEP = 1 << 20
 
 
-def metadata_is_clean(fd: int, changed: Iterable[Tuple[int, int, int]], source: int) -> bool:
-    """Whether e2fsck calls the metadata behind ``fd`` clean once the changed ranges are in it.
+def metadata_is_clean(fd: int, changed: Iterable[Tuple[int, int, int]], source: int, size: int) -> bool:
+    """Whether e2fsck calls the metadata behind ``fd`` clean with the changed ranges in it and ``size`` bytes.
 
     ``changed`` lists (byte in the image, byte in ``source``, length). No says nothing yet: the copy may lack what this
     e2fsck wants to see.
     """
+    os.ftruncate(fd, size)
     for offset, position, length in changed:
         for at in range(0, length, _STEP):
             data = os.pread(source, min(_STEP, length - at), position + at)

@@ -20,6 +20,7 @@ from respin.root.store import CopyOnWrite
 from respin.scratch import NO_SPACE
 
 FILE_NAME = "root.img"
+GROWN_NAME = "grown.img"  # another name, so that nothing the kernel remembers of the first one is about it
 
 
 class ViewServer:
@@ -39,6 +40,13 @@ class ViewServer:
         """Count blocks read from now on under ``phase``."""
         self._channel.send({"type": "phase", "phase": phase})
         self._expect("ok")
+
+    def grow(self, size: int) -> str:
+        """Add zeros to the image up to ``size`` bytes; returns the path at which it is from now on."""
+        self._channel.send({"type": "grow", "size": size})
+        self._expect("ok")
+        self.path = f"{os.path.dirname(self.path)}/{GROWN_NAME}"
+        return self.path
 
     def report(self) -> Mapping[str, Any]:
         """Counters and the changed blocks: ``changed`` is a list of [index, offset in the result file, length]."""
@@ -95,10 +103,11 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
 
     lock = threading.Lock()
     failure: List[RespinError] = []
+    vendor_size = image.size
     status = os.stat(mountpoint)
 
     class Operations(mfusepy.Operations):  # type: ignore[misc]
-        """A directory with one file of fixed size."""
+        """A directory with one file, and that file once more when it is grown."""
 
         use_ns = True
 
@@ -110,6 +119,8 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             if path == "/":
                 return {"st_mode": stat.S_IFDIR | 0o700, "st_nlink": 2, **times}
             if path == f"/{FILE_NAME}":
+                return {"st_mode": stat.S_IFREG | 0o600, "st_nlink": 1, "st_size": vendor_size, **times}
+            if path == f"/{GROWN_NAME}" and image.size > vendor_size:
                 return {"st_mode": stat.S_IFREG | 0o600, "st_nlink": 1, "st_size": image.size, **times}
             raise mfusepy.FuseOSError(errno.ENOENT)
 
@@ -189,10 +200,14 @@ def _answer(image: CopyOnWrite, failure: List[RespinError], question: protocol.M
         return {"type": "ok"}
     if question["type"] == "check":
         return {"type": "ok"}
+    if question["type"] == "grow":
+        image.grow(question["size"])
+        return {"type": "ok"}
     written, read = image.blocks_written, {phase: len(blocks) for phase, blocks in image.blocks_read.items()}
     changed: List[Tuple[int, int, int]] = [(i, *place) for i, place in image.changed().items()]
     return {
         "type": "report",
+        "image_size": image.size,
         "blocks_total": image.blocks_total,
         "blocks_read": read,
         "blocks_written": written,

@@ -39,7 +39,8 @@ class InstallJob:
     times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
     of further files (root:root, 0644), or is called with the delta for that once it was judged. ``timeout`` (seconds)
     limits the transaction and each later program. ``metadata_fd`` is a sparse file (read and write) as long as the
-    image; the vendor's metadata will be in it when the check starts, and the check writes to it.
+    image; the vendor's metadata will be in it when the check starts, and the check writes to it. ``may_grow`` allows to
+    make an ext image larger that has too little room.
     """
 
     iso_fd: int
@@ -56,6 +57,7 @@ class InstallJob:
     facts: Facts
     timeout: float = 300
     metadata_fd: Optional[int] = None
+    may_grow: bool = True
 
 
 class ChangedBlocks(Mapping[int, bytes]):
@@ -104,8 +106,9 @@ class Counters:
 class Installed:
     """What an installation did. ``delta`` is what was judged; ``facts`` were written besides it.
 
-    ``changed_blocks`` holds the blocks that differ from the vendor's, whole. ``transcript`` is what the scriptlets
-    printed. ``regenerated`` names the derived state that was made anew ("depmod RELEASE", "ldconfig").
+    ``changed_blocks`` holds the blocks that differ from the vendor's, whole; ``image_size`` is the ext image's size in
+    bytes now. ``transcript`` is what the scriptlets printed. ``regenerated`` names the derived state that was made anew
+    ("depmod RELEASE", "ldconfig").
     Of a flat root no block is changed: ``flat`` says what to write, as long as ``changed_blocks`` is not closed.
     """
 
@@ -116,6 +119,7 @@ class Installed:
     transcript: str
     regenerated: Tuple[str, ...]
     flat: Optional[FlatChanges] = None
+    image_size: int = 0
 
 
 class Installation:
@@ -214,6 +218,7 @@ def _installed(
         transcript=message["transcript"],
         regenerated=tuple(message["regenerated"]),
         flat=None if job.image_path else FlatChanges.from_message(message, fd),
+        image_size=message.get("image_size", 0),
     )
 
 
@@ -235,4 +240,5 @@ def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
         "kernel_release": job.kernel_release,
         "owned_mtimes": dict(job.owned_mtimes),
         "timeout": job.timeout,
+        "may_grow": job.may_grow,
     }

@@ -25,6 +25,9 @@ _TYPES: Mapping[Kind, int] = {
 }
 # debugfs reads its script through a buffer of BUFSIZ bytes; a longer line would become two commands.
 _LINE_LIMIT = 8000
+# For programs that write to the image: zeros are written as such wherever the image lies, and counted alike in the
+# superblock. A plain file would have them punched out.
+ENVIRONMENT: Mapping[str, str] = {"UNIX_IO_NOZEROOUT": "1"}
 
 
 def commands(plan: Plan, value_file: Callable[[bytes], str], *, large_inodes: bool) -> Iterator[str]:
@@ -111,8 +114,12 @@ def run(image: str, lines: List[str], script_path: str, epoch: int) -> None:
     with open(script_path, "wb") as stream:
         stream.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
     done = process.run(
-        ["debugfs", "-w", "-f", script_path, image], check=False, env={"E2FSPROGS_FAKE_TIME": str(epoch)}, timeout=1800
+        ["debugfs", "-w", "-f", script_path, image],
+        check=False,
+        env={**ENVIRONMENT, "E2FSPROGS_FAKE_TIME": str(epoch)},
+        timeout=1800,
     )
+    refuse_unsupported(done.stderr.decode("utf-8", "replace"), "the root image")
     errors = done.stderr.decode("utf-8", "surrogateescape").splitlines()
     if done.returncode != 0 or not errors or not errors[0].startswith("debugfs 1.") or len(errors) > 1:
         raise _failed(errors[1:] or [done.explain()])
@@ -126,6 +133,18 @@ def run(image: str, lines: List[str], script_path: str, epoch: int) -> None:
     left = next(echoes, None)
     if left is not None:
         raise _failed([f"it stopped before {left}"])
+
+
+def refuse_unsupported(said: str, name: str) -> None:
+    """UnsupportedError when e2fsprogs ``said`` that the file system has features which this version does not know."""
+    lines = [line for line in said.splitlines() if "unsupported" in line.lower() and "feature" in line.lower()]
+    if lines:
+        raise UnsupportedError(
+            f"this machine's e2fsprogs does not know all features of the file system: {show(lines[0].strip())}",
+            where=name,
+            remedy="a newer e2fsprogs does",
+            finding="ext-features",
+        )
 
 
 def _failed(said: List[str]) -> BuildError:

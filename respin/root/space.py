@@ -29,7 +29,7 @@ class Need:
 
 
 def require_writable(image: ExtImage, name: str) -> None:
-    """UnsupportedError unless the image was unmounted cleanly."""
+    """UnsupportedError unless the image was unmounted cleanly and has no feature that nobody here knows."""
     superblock = image.superblock
     if superblock.dirty:
         raise UnsupportedError(
@@ -38,29 +38,56 @@ def require_writable(image: ExtImage, name: str) -> None:
             remedy="ask the vendor for a clean image",
             finding="dirty-root",
         )
+    unknown = sorted(feature for feature in superblock.features if "compat-" in feature)
+    if unknown:
+        raise UnsupportedError(
+            f"the root image's file system has features that are not known: {', '.join(unknown)}",
+            where=name,
+            remedy="it may be newer than this version of respin, which could not keep them intact",
+            finding="ext-features",
+        )
 
 
-def require_space(plan: Plan, image: ExtImage, name: str) -> Need:
-    """What ``plan`` needs at most; BuildError with the numbers if the image has less."""
+@dataclass(frozen=True)
+class Space:
+    """What is needed at most, and what there is."""
+
+    need: Need
+    room: Need
+
+    @property
+    def enough(self) -> bool:
+        """Whether everything fits."""
+        return self.need.blocks <= self.room.blocks and self.need.inodes <= self.room.inodes
+
+
+def space_for(plan: Plan, image: ExtImage) -> Space:
+    """What ``plan`` needs at most, and what the image has when the plan's removals are done."""
     superblock = image.superblock
     size = superblock.block_size
     freed = _freed(plan, image, size)
     blocks = sum(_target_blocks(target, size) for target in plan.targets) + _directory_blocks(plan, size)
     inodes = sum(1 for target in plan.targets if target.make)
-    need = Need(blocks, inodes)
     room = Need(superblock.free_blocks + freed.blocks, superblock.free_inodes + freed.inodes)
-    for what, wanted, there, unit in (
-        ("blocks", need.blocks, room.blocks, f" of {size} bytes"),
-        ("inodes", need.inodes, room.inodes, ""),
-    ):
-        if wanted > there:
-            raise BuildError(
-                f"the root image has {there} free {what}{unit}, the plugins need up to {wanted}",
-                where=name,
-                remedy="leave out a plugin, or ask for a Node with a larger root image",
-                finding="no-space-in-root",
-            )
-    return need
+    return Space(Need(blocks, inodes), room)
+
+
+def no_space(space: Space, block_size: int, name: str, why: str) -> BuildError:
+    """The refusal with the numbers; ``why`` the image is not made larger."""
+    lacks = [
+        f"{there} free {what}, the plugins need up to {wanted}"
+        for what, wanted, there in (
+            (f"blocks of {block_size} bytes", space.need.blocks, space.room.blocks),
+            ("inodes", space.need.inodes, space.room.inodes),
+        )
+        if wanted > there
+    ]
+    return BuildError(
+        f"the root image has {' and '.join(lacks)}; {why}",
+        where=name,
+        remedy="leave out a plugin, or ask for a Node with a larger root image",
+        finding="no-space-in-root",
+    )
 
 
 def _freed(plan: Plan, image: ExtImage, size: int) -> Need:

@@ -24,14 +24,19 @@ class CopyOnWrite:
         self._base = base
         self._fd = fd
         self._slots: Dict[int, int] = {}
+        self._size = base.size
         self.block_size = block_size
-        self.blocks_total = -(-base.size // block_size)
         self.phase = "change"
         self.blocks_read: Dict[str, Set[int]] = {}
 
     @property
     def size(self) -> int:
-        return self._base.size
+        return self._size
+
+    @property
+    def blocks_total(self) -> int:
+        """How many blocks there are."""
+        return -(-self._size // self.block_size)
 
     @property
     def name(self) -> str:
@@ -41,6 +46,15 @@ class CopyOnWrite:
     def blocks_written(self) -> int:
         """How many blocks were written to, whether or not they differ now."""
         return len(self._slots)
+
+    def grow(self, size: int) -> None:
+        """Add zeros at the end, up to ``size`` bytes."""
+        last = self.blocks_total - 1
+        before = self._length(last)
+        self._size = max(size, self._size)
+        if last in self._slots and self._length(last) > before:
+            zeros = bytes(self._length(last) - before)
+            pwrite_all(self._fd, zeros, self._slots[last] * self.block_size + before)
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``, as last written."""
@@ -55,7 +69,7 @@ class CopyOnWrite:
         return b"".join(pieces)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Overwrite from ``offset`` on; the image never grows."""
+        """Overwrite from ``offset`` on; nothing is written behind the end."""
         check_range(self, offset, len(data))
         done = 0
         for index, start, count in self._split(offset, len(data)):
@@ -90,8 +104,12 @@ class CopyOnWrite:
         return parts
 
     def _original(self, index: int, start: int, count: int) -> bytes:
+        offset = index * self.block_size + start
+        there = min(count, max(0, self._base.size - offset))
+        if not there:
+            return bytes(count)
         self.blocks_read.setdefault(self.phase, set()).add(index)
-        return self._base.read(index * self.block_size + start, count)
+        return self._base.read(offset, there).ljust(count, b"\0")
 
     def _pread(self, position: int, count: int) -> bytes:
         data = os.pread(self._fd, count, position)

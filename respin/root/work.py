@@ -18,6 +18,7 @@ from respin.root.delta import Delta
 from respin.root.derived import Regenerator
 from respin.root.entries import with_facts
 from respin.root.fuseview import ViewServer
+from respin.root.growth import megabytes
 from respin.root.store import CopyOnWrite
 
 _SCRATCH_EXTRA = 1 << 30
@@ -70,6 +71,11 @@ class _Installation:
             plan = applier.plan(delta, facts, scratch)
             mounts.unmount(scratch.merged)
             mounts.unmount(scratch.lower)
+            size = applier.size_needed(plan, may_grow=job["may_grow"])
+            if size is not None:
+                self._step(f"Growing the root image to {megabytes(size)}")
+                applier.grow(view.grow(size), size, plan)
+                self._step("Writing the changes to the grown root image")
             applier.apply(plan)
             view.set_phase("check")
             applier.read_back(plan)
@@ -124,7 +130,8 @@ class _Installation:
         if not self._channel.receive()["metadata"]:
             return False
         changed = ((index * block_size, position, length) for index, position, length in report["changed"])
-        return fsck.metadata_is_clean(self._job["metadata_fd"], changed, self._job["result_fd"])
+        size = report["image_size"]
+        return fsck.metadata_is_clean(self._job["metadata_fd"], changed, self._job["result_fd"], size)
 
     def _step(self, title: str) -> None:
         self._channel.send({"type": "step", "title": title})

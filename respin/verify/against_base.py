@@ -12,7 +12,6 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.formats import mediacheck
-from respin.formats.ext import superblock
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -34,24 +33,27 @@ from respin.provenance.layout import (
     STATEMENT,
 )
 from respin.root.delta import Delta
+from respin.root.growth import Growth
 from respin.segments import Copy, Data, Segment, Zeros
 from respin.verify.differs import altered
 from respin.verify.flat import compare_flat
 from respin.verify.statement import extent
+from respin.verify.superblock import require_same_superblock
 
 STEP = 1 << 20
-# What writing changes in an ext superblock (Linux Documentation/filesystems/ext4/super.rst), as (offset, length): free
-# blocks and inodes, time of the last write, the upper half of the free blocks, KiB written, checksum.
-_SUPERBLOCK_COUNTERS = ((12, 8), (48, 4), (344, 4), (376, 8), (1020, 4))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison with the vendor's ISO found; ``root_same`` says what of the root image is the vendor's."""
+    """What the comparison with the vendor's ISO found; ``root_same`` says what of the root image is the vendor's.
+
+    ``growth`` tells how much larger the image in it is than the vendor's, None if it is not.
+    """
 
     delta: Delta
     bytes_compared: int
     root_same: str
+    growth: Optional[Growth] = None
 
 
 def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
@@ -74,21 +76,24 @@ def compare_with_base(
     """
     compared = _compare_iso(output, base, edit, progress)
     mine, theirs = output.image, base.image
+    growth: Optional[Growth] = None
     if isinstance(mine, NestedRoot) and isinstance(theirs, NestedRoot):
         said, delta = _compare_nested(mine, theirs, progress, indexing)
+        if mine.inner_size != theirs.inner_size:
+            growth = Growth(theirs.inner_size, mine.inner_size)
     elif isinstance(mine, FlatRoot) and isinstance(theirs, FlatRoot):
         size, delta = compare_flat(mine, theirs, progress)
         said = f"{size} bytes of data in the root image"
     else:
         raise altered(output.squashfs.view, 0, "the squashfs holds the root in another way than the vendor's")
-    return Comparison(delta, compared, said)
+    return Comparison(delta, compared, said, growth)
 
 
 def _compare_nested(
     output: NestedRoot, base: NestedRoot, progress: Progress, indexing: Optional[Indexing]
 ) -> Tuple[str, Delta]:
     same = _compare_squashfs(output.squashfs, base.squashfs, output.inner_path, progress)
-    _require_same_superblock(output.nested, base.nested)
+    require_same_superblock(output, base)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
     if indexing is None:
@@ -159,16 +164,6 @@ def _require_same(view: ByteView, offset: int, wanted: bytes) -> None:
         raise altered(view, offset + place, "it differs from the vendor's ISO outside the declared changes")
 
 
-def _require_same_superblock(output: ByteView, base: ByteView) -> None:
-    """A reader of trees does not see what a mount would do first: replay a journal, delete orphans."""
-    mine, theirs = (bytearray(view.read(superblock.OFFSET, superblock.SIZE)) for view in (output, base))
-    for offset, length in _SUPERBLOCK_COUNTERS:
-        mine[offset : offset + length] = theirs[offset : offset + length] = bytes(length)
-    if mine != theirs:
-        place = next(i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b)
-        raise altered(output, superblock.OFFSET + place, "the superblock of the root's file system is not the vendor's")
-
-
 def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, progress: Progress) -> Sequence[bool]:
     """Compare two root images; returns for each block of the nested image whether it is the same."""
     for field in ("inode_count", "mtime", "block_size", "fragment_count", "compressor", "flags", "id_count"):
@@ -186,6 +181,8 @@ def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, pro
     for name, entry in output.entries.items():
         other = base.entries[name]
         for field in ("kind", "mode", "uid", "gid", "mtime", "nlink", "size", "rdev", "target"):
+            if name == path and field == "size" and entry.size > other.size:
+                continue  # it was grown: the file system in it tells more
             if getattr(entry.inode, field) != getattr(other.inode, field):
                 raise altered(output.view, output.superblock.inode_table, f"{field} of {name} is not the vendor's")
         if dict(output.xattrs(entry.inode)) != dict(base.xattrs(other.inode)):

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin.root.delta import Entry
+from respin.root.growth import Growth, describe
 
 SCHEMA = "respin.verify/1"
 
@@ -54,6 +55,7 @@ class Report:
     digests: Digests = Digests()
     trust: Optional[Mapping[str, Any]] = None
     medium: Mapping[str, Any] = field(default_factory=dict)
+    growth: Optional[Growth] = None
 
     @property
     def complete(self) -> bool:
@@ -77,6 +79,7 @@ class Report:
             "signatures": [dict(one) for one in self.signatures],
             "changes": dict(self.changes),
             "medium": dict(self.medium),
+            "grown": describe(self.growth),
             "trust": None if self.trust is None else dict(self.trust),
             "links": [{"name": link.name, "status": link.status.value, "detail": link.detail} for link in self.links],
         }

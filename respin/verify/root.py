@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Mapping, Optional
 
 from respin.errors import VerificationError
 from respin.node.image import NodeImage
@@ -10,6 +10,7 @@ from respin.node.protected import ProtectedDigest, protected_digests
 from respin.node.treediff import attributes
 from respin.provenance import statement
 from respin.root.delta import Delta, Entry
+from respin.root.growth import Growth
 from respin.safepath import show
 from respin.trust import NODE, TrustStore
 
@@ -70,6 +71,17 @@ def require_same_delta(output: NodeImage, found: Delta, declared: Delta) -> None
             raise _undeclared(output, entry)
     for entry in by_path.values():
         raise _undeclared(output, entry)
+
+
+def require_same_growth(output: NodeImage, found: Optional[Growth], declared: Optional[Growth]) -> None:
+    """Raise VerificationError unless the root's file system was grown as it is declared."""
+    if found != declared:
+        raise VerificationError(
+            "the root's file system has another size than the statement declares",
+            where=output.root.view.name,
+            remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+            finding="undeclared-change",
+        )
 
 
 def _undeclared(output: NodeImage, entry: Entry) -> VerificationError:

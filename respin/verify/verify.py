@@ -33,6 +33,7 @@ from respin.verify.root import (
     protected,
     require_recent,
     require_same_delta,
+    require_same_growth,
     require_same_profile,
     require_same_sets,
 )
@@ -134,6 +135,7 @@ def verify_output(
         if stock.claim.signature is None:
             links.append(words.no_vendor())
         require_same_delta(output, found.delta, claims.delta)
+        require_same_growth(output, found.growth, claims.growth)
         with progress.step("judging every change by the plugins' signed headers"):
             judge_changes(output, found.delta, plan, stock.claim, tmpdir)
         theirs = stock.protected
@@ -142,7 +144,7 @@ def verify_output(
         require_same_sets(output, theirs, digests)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}, and nothing else changed the root"))
         links += [medium_link(plan, claims.medium)] if claims.medium.edited else []
-    links.append(Link("root", Status.PASSED, words.changes(claims.delta)))
+    links.append(Link("root", Status.PASSED, words.changes(claims.delta, claims.growth)))
     for name in sorted(digests):
         how = "as in the vendor's ISO" if stock is not None else "as the statement says"
         links.append(Link(name, Status.PASSED, f"{digests[name].paths} protected paths, {how}"))
@@ -161,6 +163,7 @@ def verify_output(
         signer=words.describe_signature(signature),
         changes=words.counts(claims.delta),
         medium=words.describe_medium(claims.medium),
+        growth=claims.growth,
     )
 
 
@@ -203,7 +206,8 @@ def _root_image(output: NodeImage, claims: statement.Claims, reading: Reading) -
     view = output.iso.file_view(output.squashfs_path)
     found: Tuple[object, ...] = (output.squashfs_path, output.image.inner_path, output.profile.id, view.size)
     claimed = (claims.root_image, claims.inner_image, claims.profile, claims.root_image_size)
-    if found != claimed or reading.part != claims.root_image_sha256:
+    other_size = claims.growth is not None and claims.growth.new_size != output.image.inner_size
+    if found != claimed or other_size or reading.part != claims.root_image_sha256:
         raise VerificationError(
             "the root image is not the one that the statement names", where=view.name, finding="root-image"
         )

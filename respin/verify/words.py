@@ -12,6 +12,7 @@ from respin.provenance import statement
 from respin.provenance.carrier import Trailing
 from respin.provenance.medium import MediumRecord
 from respin.root.delta import Change, Delta
+from respin.root.growth import Growth, megabytes
 from respin.safepath import show
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.against_base import Comparison
@@ -120,10 +121,13 @@ def counts(delta: Delta) -> Mapping[str, int]:
     return {change.value: sum(1 for entry in delta if entry.change is change) for change in Change}
 
 
-def changes(delta: Delta) -> str:
-    """The same as a phrase."""
+def changes(delta: Delta, growth: Optional[Growth]) -> str:
+    """The same as a phrase, and how far the file system was grown."""
     found = counts(delta)
+    grown = ""
+    if growth is not None:
+        grown = f"; its file system was grown from {megabytes(growth.old_size)} to {megabytes(growth.new_size)}"
     return (
         f"{found['added']} paths added, {found['changed']} changed, {found['removed']} removed, all as declared"
-        " (slack that no name reaches is not judged)"
+        f" (slack that no name reaches is not judged){grown}"
     )

@@ -9,7 +9,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -49,9 +49,11 @@ def opened(path: Path) -> Iterator[SquashfsImage]:
         os.close(fd)
 
 
-def spliced(path: Path, output: Path, changed: Mapping[int, bytes], inner: str = INNER) -> SplicedSquashfs:
+def spliced(
+    path: Path, output: Path, changed: Mapping[int, bytes], inner: str = INNER, size: Optional[int] = None
+) -> SplicedSquashfs:
     with opened(path) as image:
-        result = splice_file(image, inner, changed)
+        result = splice_file(image, inner, changed, size)
     write_segments(path, result.segments, output)
     assert output.stat().st_size == result.size
     return result
@@ -455,3 +457,88 @@ def test_two_gibibytes_take_no_time(tmp_path: Path) -> None:
             sink.write(data)
     again = build_squashfs(tmp_path / "again", tmp_path / "squashfs-root")
     assert (tmp_path / "new").read_bytes() == again.read_bytes()
+
+
+class TestLonger:
+    """The file gets longer at its end: what nobody gives of it is zeros, everything else stays as it is."""
+
+    INNER = "M/rootfs.img"
+    END = 4096 * 3000  # a block list of more than one metadata block
+
+    def world(self, tmp_path: Path, tail: int, options: Tuple[str, ...]) -> Tuple[Path, Dict[str, bytes]]:
+        rng = random.Random(11)
+        files = {
+            **{f"A/before{number}": rng.randbytes(3000 + number) for number in range(20)},
+            "M/beside": rng.randbytes(5000),
+            self.INNER: rng.randbytes(4096 * 5) + bytes(4096 * 2) + b"text " * 1000 + rng.randbytes(tail),
+            "Z/behind": rng.randbytes(9000),
+            "small": b"small",
+        }
+        files[self.INNER] = files[self.INNER][: 4096 * 8 + tail]
+        return small_world(tmp_path, files, (*options, "-no-duplicates")), files
+
+    @pytest.mark.parametrize("options", [(), ("-tailends",), ("-no-fragments",), ("-no-exports",), ("-noI",)])
+    @pytest.mark.parametrize("tail", [0, 700])
+    @pytest.mark.parametrize("size", [4096 * 9, END + 5])
+    def test_others_read_it(self, tmp_path: Path, options: Tuple[str, ...], tail: int, size: int) -> None:
+        image, files = self.world(tmp_path, tail, options)
+        old = files[self.INNER]
+        last = size // 4096 - 1
+        changed = {1: b"new " * 1024, last: b"end " * 1024}
+        result = spliced(image, tmp_path / "new", changed, self.INNER, size)
+        run("unsquashfs", "-q", "-n", "-no-xattrs", "-d", tmp_path / "out", tmp_path / "new")
+        expected = apply_changes(old.ljust(size, b"\0"), changed, 4096)
+        for name, data in {**files, self.INNER: expected}.items():
+            assert (tmp_path / "out" / name).read_bytes() == data, name
+        assert result.counters.recompressed == len(changed) + (1 if tail and last > 8 else 0)
+        with mounted(tmp_path / "new", tmp_path / "mnt") as root:
+            assert (root / self.INNER).read_bytes() == expected
+            assert sorted(path.name for path in (root / "A").iterdir()) == sorted(f"before{n}" for n in range(20))
+        with opened(tmp_path / "new") as squashfs:
+            assert squashfs.open_file(self.INNER).read(0, size) == expected
+
+    def test_the_new_holes_are_told(self, tmp_path: Path) -> None:
+        image, files = self.world(tmp_path, 0, ())
+        spliced(image, tmp_path / "new", {}, self.INNER, self.END)
+        run("unsquashfs", "-q", "-n", "-no-xattrs", "-d", tmp_path / "out", tmp_path / "new")
+        assert (tmp_path / "out" / self.INNER).stat().st_blocks * 512 < 2 * len(files[self.INNER])
+        with mounted(tmp_path / "new", tmp_path / "mnt") as root:
+            assert (root / self.INNER).stat().st_blocks * 512 < 2 * len(files[self.INNER])
+
+    def test_beyond_four_gib(self, tmp_path: Path) -> None:
+        """The basic inode of a file has 32 bits for its size."""
+        image, files = self.world(tmp_path, 700, ("-tailends",))
+        size = (4 << 30) + 4096 * 3
+        changed = {size // 4096 - 1: b"end " * 1024}
+        spliced(image, tmp_path / "new", changed, self.INNER, size)
+        run("unsquashfs", "-q", "-n", "-no-xattrs", "-d", tmp_path / "out", tmp_path / "new")
+        with (tmp_path / "out" / self.INNER).open("rb") as stream:
+            assert stream.read(len(files[self.INNER]) + 1) == files[self.INNER] + b"\0"
+            stream.seek(size - 4097)
+            assert stream.read() == b"\0" + b"end " * 1024
+
+    def test_a_longer_file_can_be_changed_again(self, tmp_path: Path) -> None:
+        image, files = self.world(tmp_path, 700, ())
+        spliced(image, tmp_path / "longer", {20: b"first" + bytes(4091)}, self.INNER, self.END)
+        check = {**files, self.INNER: apply_changes(files[self.INNER].ljust(self.END, b"\0"), {20: bytes(4096)}, 4096)}
+        check_small(tmp_path, tmp_path / "longer", check, self.INNER, {20: bytes(4096), 2999: b"abcd" * 1024})
+
+    def test_many_inodes_around_it(self, tmp_path: Path) -> None:
+        """With more than one metadata block of other inodes those of one directory may move apart: refused."""
+        files = {f"A/{number}": b"x%d" % number for number in range(600)}
+        (tmp_path / "front").mkdir()
+        files[self.INNER] = bytes(4096) + b"text " * 1000
+        image = small_world(tmp_path / "front", files)
+        spliced(image, tmp_path / "longer", {}, self.INNER, 4096 * 100)
+        expected = {**files, self.INNER: files[self.INNER].ljust(4096 * 100, b"\0")}
+        check_small(tmp_path, tmp_path / "longer", expected, self.INNER, {})
+        (tmp_path / "behind").mkdir()
+        files["0/rootfs.img"] = files.pop(self.INNER)
+        image = small_world(tmp_path / "behind", files)
+        with opened(image) as squashfs, pytest.raises(UnsupportedError, match="move apart"):
+            splice_file(squashfs, "0/rootfs.img", {}, 4096 * 100)
+
+    def test_it_cannot_get_shorter(self, tmp_path: Path) -> None:
+        image, _ = self.world(tmp_path, 0, ())
+        with opened(image) as squashfs, pytest.raises(RespinError, match="shorter"):
+            splice_file(squashfs, self.INNER, {}, 4096)

@@ -159,12 +159,13 @@ def evil_build(
         job = arguments[0]
         view = FileView(job.iso_fd, job.iso_name, job.squashfs_offset, job.squashfs_size)
         nested = SquashfsImage.open(view).open_file(job.image_path)
-        patched = PatchedView(nested, installed.changed_blocks)
+        patched = PatchedView(nested, installed.changed_blocks, installed.image_size)
+        vendor = PatchedView(nested, {}, installed.image_size)
         image = output.with_suffix(".image")
         with image.open("wb") as file:
             file.truncate(patched.size)
             for index in range(patched.blocks_total):
-                if index in installed.changed_blocks or not nested.is_hole(index):
+                if index in installed.changed_blocks or vendor.block(index).strip(b"\0"):
                     file.seek(index * patched.block_size)
                     file.write(patched.block(index))
         prepare(image)
@@ -178,7 +179,7 @@ def evil_build(
             for index in range(patched.blocks_total):
                 file.seek(index * patched.block_size)
                 data = file.read(patched.block_size)
-                if data != nested.block(index):
+                if data != vendor.block(index):
                     changed[index] = data
         image.unlink()
         return dataclasses.replace(installed, changed_blocks=_Blocks(changed))

@@ -13,7 +13,7 @@ from packageurl import PackageURL
 
 from respin.formats.cyclonedx import Bom, Component
 from respin.formats.rpmfile import RpmHeader
-from respin.provenance.statement import package_url
+from respin.provenance.purl import package_url
 from tests.support.cyclonedx import errors
 
 SUBJECT = Component("Example Node", "1.0-1", kind="operating-system")

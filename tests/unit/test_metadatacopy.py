@@ -94,9 +94,9 @@ def test_changes_are_judged_in_the_copy(image: Path, tmp_path: Path) -> None:
         source.write(b"".join(after[at : at + step] for at in places))
         source.flush()
         ranges = [(at, number * step, len(after[at : at + step])) for number, at in enumerate(places)]
-        assert fsck.metadata_is_clean(copy.fileno(), ranges, source.fileno())
+        assert fsck.metadata_is_clean(copy.fileno(), ranges, source.fileno(), len(content))
         with pytest.raises(BuildError, match="too short"):
-            fsck.metadata_is_clean(copy.fileno(), [(0, len(places) * step, 1)], source.fileno())
+            fsck.metadata_is_clean(copy.fileno(), [(0, len(places) * step, 1)], source.fileno(), len(content))
 
 
 def test_a_forgotten_change_shows(image: Path, tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_a_forgotten_change_shows(image: Path, tmp_path: Path) -> None:
     (name,) = (at for at in places if b"f5" in content[at : at + step] and b"\2\0\0" in content[at : at + step])
     copied(content, tmp_path / "copy")
     with (tmp_path / "copy").open("r+b") as copy, changed.open("rb") as source:
-        assert not fsck.metadata_is_clean(copy.fileno(), [(name, name, step)], source.fileno())
+        assert not fsck.metadata_is_clean(copy.fileno(), [(name, name, step)], source.fileno(), len(content))
         rest = [(at, at, step) for at in places if at != name]
-        assert fsck.metadata_is_clean(copy.fileno(), rest, source.fileno())
+        assert fsck.metadata_is_clean(copy.fileno(), rest, source.fileno(), len(content))
 
 
 def test_an_image_with_attributes_in_inodes_is_left_to_the_full_check(tmp_path: Path) -> None:

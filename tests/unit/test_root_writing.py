@@ -14,7 +14,7 @@ from respin.root import script
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.root.entries import Plan, Removal, Target, make_plan
 from respin.root.readback import ReadBack
-from respin.root.space import require_space
+from respin.root.space import no_space, space_for
 from tests.support.images import EPOCH, build_ext, debugfs, fsck_clean
 
 FILE = Attributes(Kind.FILE, 0o644, 0, 0, EPOCH, 1, "aa")
@@ -160,13 +160,16 @@ def test_space(tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"x" * (free * 1024))
         plan = Plan((), (Target("/f", FILE, True, str(source)),))
-        with pytest.raises(BuildError) as caught:
-            require_space(plan, ext, "image")
-        assert caught.value.finding == "no-space-in-root"
-        assert str(free) in caught.value.what
+        space = space_for(plan, ext)
+        assert not space.enough
+        refusal = no_space(space, 1024, "image", "why")
+        assert refusal.finding == "no-space-in-root"
+        assert f"{free} free blocks" in refusal.what
+        assert "inodes" not in refusal.what
         # what is removed before makes room
         plan = Plan((Removal("/old", Kind.FILE),), plan.targets)
-        need = require_space(plan, ext, "image")
+        assert space_for(plan, ext).enough
+        need = space_for(plan, ext).need
     write(image, plan, tmp_path)
     fsck_clean(image)
     with image.open("rb") as stream:

@@ -12,13 +12,26 @@ from respin.byteview import BytesView
 from respin.errors import VerificationError
 from respin.formats import mediacheck
 from respin.progress import SILENT
-from respin.verify.against_base import _require_same_superblock
 from respin.verify.statement import verify_media_check
+from respin.verify.superblock import require_same_bytes
 
 
 def superblock(**fields: int) -> BytesView:
     """1024 zeros and a superblock; fields by their name."""
-    places = {"free_blocks": 12, "written": 48, "state": 58, "incompat": 96, "orphans": 232, "mount_options": 256}
+    places = {
+        "inodes": 0, "blocks": 4, "reserved": 8, "free_blocks": 12, "written": 48, "state": 58, "incompat": 96,
+        "orphans": 232, "mount_options": 256,
+    }  # fmt: skip
+        "inodes": 0,
+        "blocks": 4,
+        "reserved": 8,
+        "free_blocks": 12,
+        "written": 48,
+        "state": 58,
+        "incompat": 96,
+        "orphans": 232,
+        "mount_options": 256,
+    }
     data = bytearray(4096)
     for name, value in fields.items():
         struct.pack_into("<H" if name == "state" else "<I", data, 1024 + places[name], value)
@@ -29,7 +42,16 @@ VENDOR = superblock(free_blocks=10, written=1, state=1, incompat=0x42)
 
 
 def test_counters_may_differ() -> None:
-    _require_same_superblock(superblock(free_blocks=7, written=2, state=1, incompat=0x42), VENDOR)
+    require_same_bytes(superblock(free_blocks=7, written=2, state=1, incompat=0x42), VENDOR, grown=False)
+
+
+def test_sizes_may_differ_in_a_grown_one_only() -> None:
+    fields = {"free_blocks": 10, "written": 1, "state": 1, "incompat": 0x42}
+    for name in ("inodes", "blocks", "reserved"):
+        grown = superblock(**{**fields, name: 5})
+        require_same_bytes(grown, VENDOR, grown=True)
+        with pytest.raises(VerificationError, match="superblock"):
+            require_same_bytes(grown, VENDOR, grown=False)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +59,11 @@ def test_counters_may_differ() -> None:
     [{"incompat": 0x46}, {"orphans": 12}, {"state": 2}, {"mount_options": 0x20}],
     ids=lambda change: str(change),
 )
-def test_a_superblock_that_makes_a_mount_do_something_else(change: Any) -> None:
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_superblock_that_makes_a_mount_do_something_else(change: Any, grown: bool) -> None:
     fields = {"free_blocks": 10, "written": 1, "state": 1, "incompat": 0x42, **change}
     with pytest.raises(VerificationError, match="superblock"):
-        _require_same_superblock(superblock(**fields), VENDOR)
+        require_same_bytes(superblock(**fields), VENDOR, grown=grown)
 
 
 def test_a_media_check_that_the_statement_does_not_speak_of() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, List, Tuple
 
 from respin.byteview import ByteView
@@ -112,6 +112,21 @@ class ExtSuperblock:
     def group_count(self) -> int:
         """Number of block groups."""
         return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
+
+
+def same_but_for_size(before: ExtSuperblock, after: ExtSuperblock) -> bool:
+    """Whether the second is the first with other counters of what is free and, perhaps, more block groups."""
+    if after.group_count < before.group_count or after.block_count < before.block_count:
+        return False
+    return before == replace(
+        after,
+        block_count=before.block_count,
+        free_blocks=before.free_blocks,
+        reserved_blocks=before.reserved_blocks,
+        inode_count=before.inode_count,
+        free_inodes=before.free_inodes,
+        reserved_descriptor_blocks=before.reserved_descriptor_blocks,
+    )
 
 
 def is_ext(view: ByteView) -> bool:

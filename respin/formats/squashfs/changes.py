@@ -42,25 +42,34 @@ class Changes:
     fragment: Optional[ChangedFragment]
 
 
-def encode_changes(image: SquashfsImage, file: SquashfsFile, view: NestedView, changed: Mapping[int, bytes]) -> Changes:
-    """Compress what differs from ``view``, two blocks at a time; the result does not depend on the threads."""
+def encode_changes(
+    image: SquashfsImage, file: SquashfsFile, view: NestedView, changed: Mapping[int, bytes], size: int
+) -> Changes:
+    """Compress what differs from ``view``, two blocks at a time; the result does not depend on the threads.
+
+    With a ``size`` (bytes) beyond the file's own it has no tail end any more: its last block is one like any other.
+    """
     store = bool(image.superblock.flags & UNCOMPRESSED_DATA)
+    grown = size > view.size
+    numbers = set(changed)
+    if grown and view.size % view.block_size:
+        numbers.add(view.blocks_total - 1)  # its last block gets longer
 
     def one(index: int) -> Tuple[int, Optional[bytes], Optional[Encoded]]:
-        new = changed[index]
-        length = view.block_length(index)
-        if not 0 <= index < view.blocks_total or len(new) != length:
+        length = min(view.block_size, size - index * view.block_size)
+        new = changed[index] if index in changed else view.block(index).ljust(length, b"\0")
+        if index < 0 or len(new) != length:
             raise RespinError(f"block {index} of {view.name} cannot be replaced by {len(new)} bytes")
-        if new == view.block(index):
+        if index < view.blocks_total and new == view.block(index):
             return index, None, None
-        if index >= len(file.blocks):
+        if index >= len(file.blocks) and not grown:
             return index, new, None
         return index, None, _encode(image, new, store=store, holes=True)
 
     blocks: Dict[int, Encoded] = {}
     fragment: Optional[ChangedFragment] = None
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="squashfs") as pool:
-        for index, tail, encoded in pool.map(one, sorted(changed)):
+        for index, tail, encoded in pool.map(one, sorted(numbers)):
             if tail is not None:
                 fragment = _change_fragment(image, file, tail)
             elif encoded is not None:

@@ -71,18 +71,34 @@ def read_directory(cursor: Cursor, size: int, where: str) -> List[DirectoryEntry
     return entries
 
 
-def run_headers(content: bytes, offset: int, size: int, where: str) -> Iterator[Tuple[int, int]]:
-    """Position in ``content`` and inode block of every run's header, in the listing of ``size`` bytes at ``offset``."""
+class Run(NamedTuple):
+    """A run: where its header stands, the inode block of all its entries, of each entry (position, inode offset)."""
+
+    position: int
+    block: int
+    entries: List[Tuple[int, int]]
+
+
+def read_runs(content: bytes, offset: int, size: int, where: str) -> Iterator[Run]:
+    """Every run of the listing of ``size`` bytes at ``offset`` of ``content``; positions count in ``content``."""
     cursor = BytesCursor(content, where, offset)
     while cursor.position < offset + size:
         position = cursor.position
         count, block, _base = HEADER.unpack(cursor.take(HEADER.size))
-        yield position, block
+        entries = []
         for _ in range(min(count, 256) + 1):
-            *_rest, length = ENTRY.unpack(cursor.take(ENTRY.size))
+            at = cursor.position
+            inode, _delta, _kind, length = ENTRY.unpack(cursor.take(ENTRY.size))
             cursor.take(length + 1)
+            entries.append((at, inode))
+        yield Run(position, block, entries)
     if cursor.position != offset + size:
         raise _bad(where, "entries reach behind its end")
+
+
+def run_headers(content: bytes, offset: int, size: int, where: str) -> Iterator[Tuple[int, int]]:
+    """Position in ``content`` and inode block of every run's header, in the listing of ``size`` bytes at ``offset``."""
+    return ((run.position, run.block) for run in read_runs(content, offset, size, where))
 
 
 def _bad(where: str, what: str) -> MalformedError:

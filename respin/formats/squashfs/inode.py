@@ -47,8 +47,8 @@ _FORMAT_BITS = {
 
 
 _KINDS = (Kind.DIRECTORY, *Kind, *Kind)  # by type, basic and extended; there is no 0
-_FILE = struct.Struct("<IIII")
-_EXTENDED_FILE = struct.Struct("<QQQIIII")
+FILE = struct.Struct("<IIII")
+EXTENDED_FILE = struct.Struct("<QQQIIII")
 
 
 class Listing(NamedTuple):
@@ -168,9 +168,9 @@ def read_inode(cursor: Cursor, ids: Sequence[int], block_size: int, inode_count:
     if kind is Kind.FILE:
         sparse, nlink, xattr = 0, 1, NO_XATTR
         if extended:
-            start, size, sparse, nlink, fragment, offset, xattr = _EXTENDED_FILE.unpack(cursor.take(40))
+            start, size, sparse, nlink, fragment, offset, xattr = EXTENDED_FILE.unpack(cursor.take(40))
         else:
-            start, fragment, offset, size = _FILE.unpack(cursor.take(16))
+            start, fragment, offset, size = FILE.unpack(cursor.take(16))
         tail = None if fragment == NO_FRAGMENT or size % block_size == 0 else Tail(fragment, offset)
         if tail and offset + size % block_size > block_size:
             raise _bad(where, "its tail end reaches behind the end of a fragment")

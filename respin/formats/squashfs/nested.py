@@ -163,15 +163,19 @@ class NestedView:
 
 
 class PatchedView:
-    """A view of blocks in which some are replaced: ``changed`` has the new content by block number."""
+    """A view of blocks in which some are replaced: ``changed`` has the new content by block number.
 
-    def __init__(self, base: BlockView, changed: Mapping[int, bytes]) -> None:
+    With a ``size`` (bytes) beyond that of ``base`` it is longer; what nobody gives of the rest is zeros.
+    """
+
+    def __init__(self, base: BlockView, changed: Mapping[int, bytes], size: Optional[int] = None) -> None:
         self._base = base
         self._changed = changed
+        self._size = max(base.size, size or 0)
 
     @property
     def size(self) -> int:
-        return self._base.size
+        return self._size
 
     @property
     def name(self) -> str:
@@ -185,12 +189,15 @@ class PatchedView:
     @property
     def blocks_total(self) -> int:
         """Blocks of the file."""
-        return self._base.blocks_total
+        return -(-self._size // self.block_size)
 
     def block(self, index: int) -> bytes:
         """The new content of block ``index`` if it is changed, else the old."""
         content = self._changed.get(index)
-        return self._base.block(index) if content is None else content
+        if content is None:
+            content = self._base.block(index) if index < self._base.blocks_total else b""
+        length = min(self.block_size, self._size - index * self.block_size)
+        return content if len(content) == length else content.ljust(length, b"\0")
 
     def read(self, offset: int, length: int) -> bytes:
         return read_blocks(self, offset, length)

@@ -1,20 +1,21 @@
 """Changing blocks of one file inside a squashfs: every other compressed block is copied, the small tables follow.
 
-The file keeps its name, size and place. Changed blocks are compressed with the image's own method and options; one
-that does not shrink is stored, one of zeros becomes a hole, as mksquashfs does. The result is a list of segments over
-the old image.
+The file keeps its name and place, and may get longer at its end. Changed blocks are compressed with the image's own
+method and options; one that does not shrink is stored, one of zeros becomes a hole, as mksquashfs does. The result is a
+list of segments over the old image.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import chunks
-from respin.errors import UnsupportedError
+from respin.errors import RespinError, UnsupportedError
 from respin.formats.squashfs.changes import Changes, encode_changes
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
+from respin.formats.squashfs.longer import Relaid, longer_inode, relay
 from respin.formats.squashfs.lookup import SIZE_MASK
 from respin.formats.squashfs.relocation import Relocation, Replacement, Span, refuse_sharing
 from respin.formats.squashfs.superblock import SIZE
@@ -57,15 +58,35 @@ class SplicedSquashfs:
     new_blocks: Mapping[int, Tuple[int, int]]
 
 
-def splice_file(image: SquashfsImage, path: str, changed: Mapping[int, bytes]) -> SplicedSquashfs:
+@dataclass(frozen=True)
+class _NewFile:
+    """The file as it will be: byte offset of its first block, size in bytes, block list as stored."""
+
+    start: int
+    size: int
+    fields: Sequence[int]
+
+    def hole_bytes(self, block_size: int) -> int:
+        """Bytes of blocks that are not stored."""
+        holes = (number for number, field in enumerate(self.fields) if not field & SIZE_MASK)
+        return sum(min(block_size, self.size - number * block_size) for number in holes)
+
+
+def splice_file(
+    image: SquashfsImage, path: str, changed: Mapping[int, bytes], size: Optional[int] = None
+) -> SplicedSquashfs:
     """The image with some blocks of the regular file at ``path`` replaced by ``changed`` (block number -> content).
 
+    With a ``size`` (bytes) beyond its own the file gets longer; what ``changed`` does not give of the rest is zeros.
     ``changed`` may be read from two threads at once, each block once. Blocks that equal the old ones are reused.
     Raises UnsupportedError for images that are not plain nested images, MalformedError for damaged ones.
     """
     refuse_data_behind(image)
     file = image.file(path)
-    changes = encode_changes(image, file, image.open_file(path), changed)
+    size = file.size if size is None else size
+    if size < file.size:
+        raise RespinError(f"{path} cannot get shorter in place")
+    changes = encode_changes(image, file, image.open_file(path), changed, size)
     table = read_inode_table(image)
     placed = table.find(image, file.inode.number)
     _refuse_shared(image, table, placed, changes)
@@ -79,9 +100,10 @@ def splice_file(image: SquashfsImage, path: str, changed: Mapping[int, bytes]) -
         at = relocation.beginning(changes.fragment.offset)
         fragments[changes.fragment.number] = (at, changes.fragment.new.size_field)
 
-    content = _patch_inodes(image, table, placed, file, changes, relocation, start)
+    new = _NewFile(start, size, _fields(image, file, changes, size))
+    inodes = _patch_inodes(image, table, placed, file, new, relocation)
     writer = TableWriter(image, relocation.new_end)
-    superblock = replace(image.superblock, inode_table=writer.inodes(table, content))
+    superblock = replace(image.superblock, inode_table=writer.inodes(table, inodes.content, inodes.positions))
     superblock = replace(superblock, root_inode=writer.reference(superblock.root_inode))
     superblock = replace(superblock, directory_table=writer.directories(table))
     if superblock.fragment_count:
@@ -97,10 +119,14 @@ def splice_file(image: SquashfsImage, path: str, changed: Mapping[int, bytes]) -
 
     head: List[Segment] = [Data(superblock.pack()), Copy(SIZE, image.options.data_start - SIZE)]
     segments = merge([*head, *relocation.segments(), *writer.segments, Zeros(-writer.position % PADDING)])
-    new_blocks = _new_blocks(file, changes, start)
+    new_blocks = _new_blocks(new, changes)
     new_blocks.update((len(file.blocks), (at, field & SIZE_MASK)) for at, field in fragments.values())
     return SplicedSquashfs(
-        tuple(segments), total(segments), superblock.bytes_used, _count(image, file, new_blocks, changes), new_blocks
+        tuple(segments),
+        total(segments),
+        superblock.bytes_used,
+        _count(image, file, new, new_blocks, changes),
+        new_blocks,
     )
 
 
@@ -145,9 +171,12 @@ def _relocate(
 ) -> Relocation:
     pieces: List[Replacement] = []
     for index in sorted(changes.blocks):
-        block = file.blocks[index]
-        at = block.offset if placed.stored else origin
-        pieces.append(Replacement(at, block.stored_size, changes.blocks[index].data))
+        if index < len(file.blocks):
+            block = file.blocks[index]
+            at, stored = block.offset if placed.stored else origin, block.stored_size
+        else:
+            at, stored = placed.data_end if placed.stored else origin, 0
+        pieces.append(Replacement(at, stored, changes.blocks[index].data))
     if changes.fragment is not None:
         fragment = changes.fragment
         pieces.append(Replacement(fragment.offset, fragment.old_size, fragment.new.data))
@@ -155,30 +184,34 @@ def _relocate(
 
 
 def _patch_inodes(
-    image: SquashfsImage,
-    table: InodeTable,
-    placed: PlacedInode,
-    file: SquashfsFile,
-    changes: Changes,
-    relocation: Relocation,
-    start: int,
-) -> bytes:
+    image: SquashfsImage, table: InodeTable, placed: PlacedInode, file: SquashfsFile, new: _NewFile, at: Relocation
+) -> Relaid:
     """The inode table's content with the file's new block list and everybody's new place."""
     content = bytearray(table.content)
     for other in table.inodes:
         if other.stored and other is not placed:
-            _put_start(image, content, other, relocation.position(other.data_start))
-    _put_start(image, content, placed, start)
-    for index, new in changes.blocks.items():
-        struct.pack_into("<I", content, placed.behind + 4 * index, new.size_field)
+            _put_start(image, content, other, at.position(other.data_start))
+    before = _NewFile(file.blocks.start, file.size, file.blocks.sizes)
+    more_sparse = new.hole_bytes(image.block_size) - before.hole_bytes(image.block_size)
+    if new.size > file.size:
+        record = longer_inode(table.content, placed, new.size, new.start, new.fields, more_sparse)
+        return relay(table, bytes(content), placed, record)
+    _put_start(image, content, placed, new.start)
+    struct.pack_into(f"<{len(new.fields)}I", content, placed.behind, *new.fields)
     if placed.inode.extended and placed.inode.sparse:
-        grown = 0
-        for index, new in changes.blocks.items():
-            length = min(image.block_size, file.size - index * image.block_size)
-            grown += length * ((not new.size_field) - (not file.blocks[index].stored_size))
-        sparse = min(max(placed.inode.sparse + grown, 0), file.size)
+        sparse = min(max(placed.inode.sparse + more_sparse, 0), file.size)
         struct.pack_into("<Q", content, placed.position + _INODE_HEADER + 16, sparse)
-    return bytes(content)
+    return Relaid(bytes(content), None)
+
+
+def _fields(image: SquashfsImage, file: SquashfsFile, changes: Changes, size: int) -> Sequence[int]:
+    """The new block list; of a file that got longer it has the tail end, too."""
+    fields = list(file.blocks.sizes)
+    if size > file.size:
+        fields += bytes(-(-size // image.block_size) - len(fields))
+    for index, new in changes.blocks.items():
+        fields[index] = new.size_field
+    return fields
 
 
 def _put_start(image: SquashfsImage, content: bytearray, placed: PlacedInode, start: int) -> None:
@@ -193,29 +226,26 @@ def _put_start(image: SquashfsImage, content: bytearray, placed: PlacedInode, st
         )
 
 
-def _new_blocks(file: SquashfsFile, changes: Changes, start: int) -> Dict[int, Tuple[int, int]]:
+def _new_blocks(new: _NewFile, changes: Changes) -> Dict[int, Tuple[int, int]]:
     placed: Dict[int, Tuple[int, int]] = {}
-    at = start
-    for index, old in enumerate(file.blocks.sizes):
-        new = changes.blocks.get(index)
-        size = (old if new is None else new.size_field) & SIZE_MASK
-        if new is not None and size:
-            placed[index] = (at, size)
-        at += size
+    at = new.start
+    for index, field in enumerate(new.fields):
+        if index in changes.blocks and field & SIZE_MASK:
+            placed[index] = (at, field & SIZE_MASK)
+        at += field & SIZE_MASK
     return placed
 
 
 def _count(
-    image: SquashfsImage, file: SquashfsFile, new_blocks: Mapping[int, Tuple[int, int]], changes: Changes
+    image: SquashfsImage,
+    file: SquashfsFile,
+    new: _NewFile,
+    new_blocks: Mapping[int, Tuple[int, int]],
+    changes: Changes,
 ) -> SpliceCounters:
-    blocks, holes, bytes_reused = len(file.blocks), 0, 0
-    for index, old in enumerate(file.blocks.sizes):
-        new = changes.blocks.get(index)
-        if not (old & SIZE_MASK if new is None else new.size_field):
-            holes += 1
-        elif new is None:
-            bytes_reused += old & SIZE_MASK
-    if file.fragment is not None:
+    blocks, holes = len(new.fields), sum(1 for field in new.fields if not field & SIZE_MASK)
+    bytes_reused = sum(field & SIZE_MASK for index, field in enumerate(new.fields) if index not in changes.blocks)
+    if file.fragment is not None and new.size == file.size:
         blocks += 1
         if changes.fragment is None:
             bytes_reused += image.fragments[file.fragment.fragment].stored_size

@@ -1,24 +1,27 @@
 """Rewriting the tables of a small squashfs after its data moved: same content, new offsets.
 
-Nothing changes length before compression, so metadata blocks keep their content boundaries; a block whose content did
-not change is copied as it is. Only the byte at which a block starts can move, and with it every reference to it.
+As long as no inode changes its length, metadata blocks keep their content boundaries; a block whose content did not
+change is copied as it is. Only the byte at which a block starts can move, and with it every reference to it. When an
+inode is longer, the inode table is packed anew, and references follow the inodes.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+from itertools import accumulate
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.squashfs import lookup
 from respin.formats.squashfs.codec import Codec, encode
-from respin.formats.squashfs.directory import run_headers
+from respin.formats.squashfs.directory import read_runs
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.inode import Inode, Kind, read_block_list, read_inode, skip_index
 from respin.formats.squashfs.lookup import Fragments
 from respin.formats.squashfs.metadata import BytesCursor, MetadataBlock, split_reference
-from respin.formats.squashfs.superblock import ABSENT, UNCOMPRESSED_INODES
+from respin.formats.squashfs.superblock import ABSENT, METADATA_SIZE, UNCOMPRESSED_INODES
 from respin.formats.squashfs.xattr import HEADER_SIZE, read_xattr_table
 from respin.limits import LIMITS
 from respin.segments import Copy, Data, Segment, total
@@ -99,19 +102,40 @@ class TableWriter:
         self.segments: List[Segment] = []
         self.position = position
         self._image = image
-        self._moved: Dict[int, int] = {}  # inode table: where a block started -> where it starts now
+        self._moved: Dict[int, int] = {}  # inode references: old -> new
 
     def reference(self, reference: int) -> int:
         """An inode reference as it must be now."""
-        block, within = split_reference(reference)
-        return self._block(block) << 16 | within
+        moved = self._moved.get(reference)
+        if moved is None:
+            block, within = split_reference(reference)
+            raise MalformedError(
+                f"a reference points at byte {within} of the metadata block at byte {block} of the inode table,"
+                " where no inode starts",
+                where=self._image.view.name,
+            )
+        return moved
 
-    def inodes(self, table: InodeTable, content: bytes) -> int:
-        """Write the inode table with new content of the same length; returns where it starts."""
+    def inodes(self, table: InodeTable, content: bytes, positions: Optional[Mapping[int, int]] = None) -> int:
+        """Write the inode table; returns where it starts.
+
+        The new ``content`` has the length of the old, or ``positions`` says where each inode went: old place in the
+        content -> new place.
+        """
         start = self.position
         store = bool(self._image.superblock.flags & UNCOMPRESSED_INODES)
-        for block, offset in self._blocks(table.blocks, content, store):
-            self._moved[block.offset - self._image.superblock.inode_table] = offset - start
+        old = [block.offset - self._image.superblock.inode_table for block in table.blocks]
+        bounds = new_bounds = [0, *accumulate(len(block.content) for block in table.blocks)]
+        if positions is None:
+            new = [offset - start for _block, offset in self._blocks(table.blocks, content, store)]
+        else:
+            new, new_bounds = [], list(range(0, len(content), METADATA_SIZE))
+            for at in new_bounds:
+                new.append(self.position - start)
+                self._add(Data(pack_metadata(self._image.codec, content[at : at + METADATA_SIZE], store=store)))
+        for placed in table.inodes:
+            position = placed.position if positions is None else positions[placed.position]
+            self._moved[_reference(placed.position, bounds, old)] = _reference(position, new_bounds, new)
         return start
 
     def directories(self, table: InodeTable) -> int:
@@ -130,8 +154,16 @@ class TableWriter:
                 continue
             if listing.block:
                 raise MalformedError("a directory lies outside the directory table", where=where)
-            for position, block in run_headers(content, listing.offset, listing.size, where):
-                struct.pack_into("<I", new, position + 4, self._block(block))
+            for run in read_runs(content, listing.offset, listing.size, where):
+                references = [self.reference(run.block << 16 | offset) for _, offset in run.entries]
+                blocks_of_run = {reference >> 16 for reference in references}
+                if len(blocks_of_run) > 1:
+                    raise UnsupportedError(
+                        "the inodes of one directory would move apart: this is not a plain nested image", where=where
+                    )
+                struct.pack_into("<I", new, run.position + 4, blocks_of_run.pop())
+                for (position, _), reference in zip(run.entries, references):
+                    struct.pack_into("<H", new, position, reference & 0xFFFF)
         start = self.position
         self._blocks(blocks, bytes(new), bool(self._image.superblock.flags & UNCOMPRESSED_INODES))
         return start
@@ -201,18 +233,15 @@ class TableWriter:
                 self._add(Data(pack_metadata(self._image.codec, new, store=store)))
         return written
 
-    def _block(self, offset: int) -> int:
-        moved = self._moved.get(offset)
-        if moved is None:
-            raise MalformedError(
-                f"a reference points at byte {offset} of the inode table, where no block starts",
-                where=self._image.view.name,
-            )
-        return moved
-
     def _add(self, segment: Segment) -> None:
         self.segments.append(segment)
         self.position += segment.length
+
+
+def _reference(position: int, bounds: Sequence[int], starts: Sequence[int]) -> int:
+    """What finds the inode at ``position`` of a table's content, whose blocks hold what begins at ``bounds``."""
+    number = bisect_right(bounds, position) - 1
+    return starts[number] << 16 | position - bounds[number]
 
 
 def pack_metadata(codec: Codec, content: bytes, *, store: bool = False) -> bytes:
