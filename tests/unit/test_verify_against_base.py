@@ -22,16 +22,6 @@ def superblock(**fields: int) -> BytesView:
         "inodes": 0, "blocks": 4, "reserved": 8, "free_blocks": 12, "written": 48, "state": 58, "incompat": 96,
         "orphans": 232, "mount_options": 256,
     }  # fmt: skip
-        "inodes": 0,
-        "blocks": 4,
-        "reserved": 8,
-        "free_blocks": 12,
-        "written": 48,
-        "state": 58,
-        "incompat": 96,
-        "orphans": 232,
-        "mount_options": 256,
-    }
     data = bytearray(4096)
     for name, value in fields.items():
         struct.pack_into("<H" if name == "state" else "<I", data, 1024 + places[name], value)
