@@ -28,7 +28,7 @@ class Capability:
 def probe(tmpdir: Optional[Path] = None) -> Tuple[Capability, ...]:
     """Try everything; nothing is raised and nothing left behind."""
     found: List[Capability] = [_attempt("rpm bindings", _rpm)]
-    found += [_attempt(program, _program(program)) for program in ("fuse2fs", "squashfuse", "debugfs", "e2fsck")]
+    found += [_attempt(program, _program(program)) for program in ("fuse2fs", "squashfuse", "debugfs", "e2fsck", "resize2fs")]
     if os.geteuid() != 0:
         found += [_attempt(program, _program(program)) for program in ("newuidmap", "newgidmap")]
         found.append(_attempt("subordinate ids", _ranges))

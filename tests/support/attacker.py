@@ -26,7 +26,7 @@ from respin.byteview import FileView
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
-from respin.root.install import Installed
+from respin.root.install import Installation
 from tests.support import rawiso
 from tests.support.forge import Forge
 from tests.support.keys import KeyWorld
@@ -154,8 +154,9 @@ def evil_build(
     """A signed respin in which the author changed the root by debugfs ``commands`` behind the plugin's back."""
     real_install = build_module.install
 
-    def install(*arguments: Any, **keywords: Any) -> Installed:
-        installed = real_install(*arguments, **keywords)
+    def install(*arguments: Any, **keywords: Any) -> Installation:
+        installation = real_install(*arguments, **keywords)
+        installed = installation.installed
         job = arguments[0]
         view = FileView(job.iso_fd, job.iso_name, job.squashfs_offset, job.squashfs_size)
         nested = SquashfsImage.open(view).open_file(job.image_path)
@@ -182,7 +183,8 @@ def evil_build(
                 if data != vendor.block(index):
                     changed[index] = data
         image.unlink()
-        return dataclasses.replace(installed, changed_blocks=_Blocks(changed))
+        installation.installed = dataclasses.replace(installed, changed_blocks=_Blocks(changed))
+        return installation
 
     monkeypatch.setattr(build_module, "install", install)
     return _build_without_rules(forge, plugin, output, monkeypatch)

@@ -37,7 +37,7 @@ def test_a_missing_program_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
 ) -> None:
     """A machine that has everything but one program cannot build."""
-    for name in (*doctor.PROGRAMS, "fuse2fs", "debugfs", "e2fsck", "newuidmap", "newgidmap"):
+    for name in (*doctor.PROGRAMS, "fuse2fs", "debugfs", "e2fsck", "resize2fs", "newuidmap", "newgidmap"):
         if name != program:
             (tmp_path / name).symlink_to(process.find(name))
     monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
