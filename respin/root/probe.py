@@ -28,7 +28,8 @@ class Capability:
 def probe(tmpdir: Optional[Path] = None) -> Tuple[Capability, ...]:
     """Try everything; nothing is raised and nothing left behind."""
     found: List[Capability] = [_attempt("rpm bindings", _rpm)]
-    found += [_attempt(program, _program(program)) for program in ("fuse2fs", "squashfuse", "debugfs", "e2fsck", "resize2fs")]
+    programs = ("fuse2fs", "squashfuse", "debugfs", "e2fsck", "resize2fs")
+    found += [_attempt(program, _program(program)) for program in programs]
     if os.geteuid() != 0:
         found += [_attempt(program, _program(program)) for program in ("newuidmap", "newgidmap")]
         found.append(_attempt("subordinate ids", _ranges))
