@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
@@ -15,7 +16,7 @@ from respin.node.image import Identity, NodeImage, ReadableNode, identify, open_
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.node.rootimage import ErofsRoot
-from respin.node.rpmdb import locate
+from respin.node.rpmdb import RpmDatabase, locate, require_writable
 from respin.provenance import sidecar, statement, testresult
 from respin.provenance.carrier import find_iso
 from respin.root.growth import describe
@@ -97,8 +98,7 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
     try:
         opened = open_readable(view, profiles)
         identity, node = opened.identity, _describe_node(opened)
-        if not isinstance(opened, NodeImage):
-            node_reason = str(unsupported_layout(identity, iso))
+        node_reason = _why_not(opened)
     except RespinError as error:
         node_reason = str(error)
     provenance: Optional[Mapping[str, Any]] = None
@@ -130,11 +130,21 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
     )
 
 
-def _describe_node(node: ReadableNode) -> Mapping[str, Any]:
+def _why_not(node: ReadableNode) -> str:
+    """Why nothing can be built on the Node, or an empty string."""
+    if not isinstance(node, NodeImage):
+        return str(unsupported_layout(node.identity, node.iso))
     try:
-        database: Optional[str] = locate(node.root, node.profile.rpm_databases).file
-    except RespinError:
-        database = None
+        require_writable(locate(node.root, node.profile.rpm_databases))
+    except UnsupportedError as error:
+        return str(error)
+    return ""
+
+
+def _describe_node(node: ReadableNode) -> Mapping[str, Any]:
+    database: Optional[RpmDatabase] = None
+    with suppress(UnsupportedError):
+        database = locate(node.root, node.profile.rpm_databases)
     if isinstance(node.image, ErofsRoot):
         compression, block_size = node.image.erofs.compression, node.image.erofs.superblock.block_size
     else:
@@ -145,7 +155,8 @@ def _describe_node(node: ReadableNode) -> Mapping[str, Any]:
         "compression": compression,
         "block_size": block_size,
         "kernels": list(node.kernel_releases),
-        "rpm_database": database,
+        "rpm_database": None if database is None else database.file,
+        "rpm_backend": None if database is None else database.backend,
     }
 
 

@@ -11,7 +11,7 @@ from respin.errors import PolicyError
 from respin.formats.rpmfile import FileEntry, RpmHeader
 from respin.node import rpmdb
 from respin.node.image import NodeImage
-from respin.node.paths import read_file, real_parent
+from respin.node.paths import real_parent
 from respin.node.rpmdb import RpmDatabase
 from respin.safepath import show
 from respin.trust import TrustedSignature
@@ -99,7 +99,8 @@ def make_plan(
             raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
     database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
-    blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
+    rpmdb.require_writable(database)
+    blobs = rpmdb.records(node.root, database, scratch)
     vendor_packages = rpmdb.packages(blobs.values(), where)
     files: Dict[str, PlannedFile] = {}
     # In the order of the statement, so that the plan made from the evidence is the same one.

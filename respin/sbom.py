@@ -20,7 +20,6 @@ from respin.node import rpmdb
 from respin.node.base import open_input
 from respin.node.image import ReadableNode, open_readable
 from respin.node.knownprofiles import built_in
-from respin.node.paths import read_file
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
@@ -117,9 +116,9 @@ def describe(node: ReadableNode, claims: Optional[statement.Claims], *, everythi
 
 def packages(node: ReadableNode, scratch: Path) -> List[RpmHeader]:
     """The packages that the Node's RPM database records, without the keys that rpm keeps there."""
-    database = rpmdb.locate(node.root)
+    database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
-    blobs = rpmdb.read_headers(read_file(node.root, database.file) or b"", scratch, where)
+    blobs = rpmdb.records(node.root, database, scratch)
     return list(rpmdb.packages(blobs.values(), where))
 
 

@@ -15,10 +15,12 @@ from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, 
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
+from respin.formats.rpmdb import bdb, ndb
 from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
 from respin.limits import LIMITS
 from respin.node import rpmrecord
+from respin.node.paths import read_file
 from respin.node.profileparser import RPM_DATABASES
 from respin.roottree import RootTree
 
@@ -52,7 +54,7 @@ class Content:
 def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDatabase:
     """Find the Node's database in one of the directories ``candidates``.
 
-    Raises UnsupportedError when there is none, several, or one that can't be written here.
+    Raises UnsupportedError when there is none, or several.
     """
     found = {}
     for candidate in candidates:
@@ -74,15 +76,29 @@ def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDa
     if len(found) > 1:
         places = ", ".join(sorted(database.file for database in found.values()))
         raise UnsupportedError(f"the Node's root has several RPM databases: {places}", finding="rpmdb")
-    database = next(iter(found.values()))
+    return next(iter(found.values()))
+
+
+def require_writable(database: RpmDatabase) -> None:
+    """Raise UnsupportedError unless packages can be recorded in the database, and the record judged."""
     if database.backend != "sqlite":
         raise UnsupportedError(
-            f"the Node's RPM database is of the kind {database.backend}, which this machine's rpm cannot write",
+            f"the Node's RPM database is of the kind {database.backend}: this machine's rpm cannot write it",
             where=database.file,
-            remedy="only sqlite databases are supported so far",
+            remedy="`inspect`, `diff` and `sbom` read it; to build, use a Node whose rpm keeps its database in sqlite",
             finding="rpmdb",
         )
-    return database
+
+
+def records(root: RootTree[Any], database: RpmDatabase, scratch: Path) -> Mapping[int, bytes]:
+    """Every package header of a Node's database, of any kind, by its number; ``scratch`` is a private directory."""
+    data = read_file(root, database.file) or b""
+    where = f"{root.view.name}:{database.file}"
+    if database.backend == "ndb":
+        return ndb.read_packages(data, where).headers
+    if database.backend == "bdb":
+        return bdb.read_packages(data, where)
+    return read_headers(data, scratch, where)
 
 
 def read_headers(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Mapping[int, bytes]:

@@ -32,7 +32,7 @@ def render(found: Inspection) -> Text:
     if found.node is not None:
         lines += [
             _line("kernels", ", ".join(found.node["kernels"]) or "none"),
-            _line("rpm database", str(found.node["rpm_database"])),
+            _line("rpm database", _database(found.node)),
         ]
     if found.node is not None and not found.node_reason:
         lines.append(_line("", "respin can build on this ISO"))
@@ -71,6 +71,10 @@ def _boot_files(found: Inspection) -> List[str]:
 
 def _count(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
+
+
+def _database(node: Mapping[str, Any]) -> str:
+    return f"{show(node['rpm_database'])} ({node['rpm_backend']})" if node["rpm_database"] else "none"
 
 
 def _carrier(carrier: Mapping[str, Any]) -> str:
