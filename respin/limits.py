@@ -34,6 +34,7 @@ class Limits:
     erofs_depth: int = 256
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
     boot_configuration: int = 1 * MiB
+    kernel_module: int = 256 * MiB  # unpacked
     # an initrd, unpacked
     initrd: int = 2 * GiB
     initrd_members: int = 500_000

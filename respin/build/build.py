@@ -27,6 +27,7 @@ from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, ordered
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
+from respin.policy.drivers import judge_drivers, read_drivers
 from respin.policy.findings import require_none
 from respin.policy.outcome import judge_delta, judge_shipped
 from respin.policy.packages import soft_unmet
@@ -94,6 +95,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         plan = plan_for(node, bundles, workspace, request.epoch)
         with progress.step("judging the plan"):
             require_none(judge_plan(plan))
+            drivers, broken = read_drivers(plan, bundles)
+            require_none((*broken, *(one for judged in judge_drivers(plan, drivers) for one in judged.findings)))
             edit = derive_medium(plan, request.medium)
         installation = _install(request, base, plan, bundles, metadata.fileno(), workspace, stack, progress)
         installed = installation.installed

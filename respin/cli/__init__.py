@@ -19,6 +19,7 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _COMMANDS = (
     "build",
+    "check",
     "verify",
     "inspect",
     "diff",

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Set
 
 from respin.formats import ldcache
+from respin.formats.kernelmodule import module_name
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
 from respin.policy.outcome import DEPMOD_FILES
-from respin.policy.preflight import module_name
 from respin.policy.recorded import judge_recorded
 from respin.root.delta import Change, Delta
 from respin.roottree import RootTree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from typing import Any, Iterator, Mapping, Set, Tuple
 
+from respin.formats.kernelmodule import module_name
 from respin.node.places import LIBRARY_DIRECTORIES, MODULES, PROGRAM_DIRECTORIES, RESERVED
 from respin.node.profile import Profile
 from respin.plan import InstallPlan, PlannedFile
@@ -14,8 +15,6 @@ from respin.policy.overrides import judge_overrides
 from respin.policy.packages import judge_bundles
 from respin.roottree import RootTree
 from respin.safepath import first_match
-
-_MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 
 
 def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
@@ -95,14 +94,6 @@ def _module(plan: InstallPlan, planned: PlannedFile, vendor: Mapping[str, str]) 
                 f"{planned.nevra} brings the module {name}, which the Node already has as {vendor[name]}",
                 "a plugin only adds; give the module a name of its own",
             )
-
-
-def module_name(path: str) -> str:
-    """The kernel's name for the module in ``path``, or an empty string if it is none."""
-    for suffix in _MODULE_SUFFIXES:
-        if path.endswith(suffix):
-            return path.rsplit("/", 1)[1][: -len(suffix)].replace("-", "_")
-    return ""
 
 
 def vendor_modules(root: RootTree[Any]) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Union
 
 ROLES = ("base", "plugin", "rpm", "respin")
 ODD = ("expired", "revoked", "weak", "subkey", "scoped")
@@ -142,7 +142,7 @@ class KeyWorld:
         version: str = "1.0",
         release: str = "1",
         arch: str = "noarch",
-        files: Optional[Mapping[str, str]] = None,
+        files: Optional[Mapping[str, Union[str, bytes]]] = None,
         preamble: str = "",
         sections: str = "",
         defines: Optional[Mapping[str, str]] = None,
@@ -154,13 +154,13 @@ class KeyWorld:
 
         ``preamble`` takes header lines (``Requires: x``), ``sections`` whole sections (``%post`` with its script).
         """
-        files = {f"/usr/share/{name}/data": "some data\n"} if files is None else files
+        contents = dict(files) if files is not None else {f"/usr/share/{name}/data": "some data\n"}
         work = out_dir / f"build-{name}-{version}-{release}"
         sources = work / "SOURCES"
         sources.mkdir(parents=True)
         install: List[str] = []
-        for number, (target, content) in enumerate(files.items()):
-            (sources / f"file{number}").write_text(content)
+        for number, (target, content) in enumerate(contents.items()):
+            (sources / f"file{number}").write_bytes(content if isinstance(content, bytes) else content.encode())
             install.append(f"install -D -m 0644 {sources}/file{number} '%{{buildroot}}{target}'")
         spec = work / f"{name}.spec"
         spec.write_text(
@@ -169,7 +169,7 @@ class KeyWorld:
             + f"{preamble}\n%description\nFor tests.\n%install\nmkdir -p %{{buildroot}}\n"
             + "\n".join(install)
             + f"\n{sections}\n%files\n"
-            + "\n".join(f'{(directives or {}).get(target, "")} "{target}"' for target in files)
+            + "\n".join(f'{(directives or {}).get(target, "")} "{target}"' for target in contents)
             + "\n"
         )
         settings = {
