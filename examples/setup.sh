@@ -20,6 +20,7 @@
 #                 libelf1 libc6-dev                          elfutils-libelf glibc-devel
 # boot, tests     qemu-system-x86 ovmf                       qemu-kvm-core edk2-ovmf
 # tests           xorriso libarchive-tools gdisk cpio jq     xorriso bsdtar gdisk cpio jq
+#                 p7zip-full grub-pc-bin                     7zip grub2-pc-modules
 #                 gcc python3-dev liblzo2-dev                gcc python3-devel lzo-devel
 #                 erofs-utils                                erofs-utils
 
@@ -33,7 +34,8 @@ packages_node="mmdebstrap debian-archive-keyring squashfs-tools genisoimage isom
     syslinux-utils grub-efi-amd64-bin grub-common mtools dosfstools"
 packages_driver="gcc-12 make libelf1 libc6-dev"
 packages_boot="qemu-system-x86 ovmf"
-packages_test="xorriso libarchive-tools gdisk cpio jq gcc python3-dev liblzo2-dev erofs-utils"
+packages_test="xorriso libarchive-tools gdisk cpio jq p7zip-full grub-pc-bin gcc python3-dev liblzo2-dev
+    erofs-utils"
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

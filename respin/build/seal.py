@@ -146,7 +146,9 @@ def _write(
     where = placed[f"/{STATEMENT}"]
     covered = MaskedDigest(masks(where, placed[f"/{SLOT}"], media_check=has_media_check))
     image = RangeDigest(*placed[job.plan.node.squashfs_path])
-    media = mediacheck.MediaCheckHasher(laid.plan.volume_space_size) if has_media_check else None
+    media = None
+    if has_media_check:
+        media = mediacheck.MediaCheckHasher(laid.plan.volume_space_size, skip_sectors=laid.plan.unchecked_blocks)
     sinks = [covered.update, image.update]
     if media is not None:
         sinks.append(_UpTo(media, where[0]).update)

@@ -58,8 +58,8 @@ class Comparison:
 
 def new_files(sizes: Mapping[str, int]) -> Tuple[NewFile, ...]:
     """The files that a respin adds to the ISO, in the order in which they are laid out: by ``sizes``, and a slot."""
-    ends = [NewFile(name, sizes[name], Place.END) for name in (EVIDENCE, RESTORE, STATEMENT) if name in sizes]
-    return (*ends, NewFile(SLOT, SLOT_SIZE, Place.UNCHECKED))
+    ends = [NewFile(f"/{name}", sizes[name], Place.END) for name in (EVIDENCE, RESTORE, STATEMENT) if name in sizes]
+    return (*ends, NewFile(f"/{SLOT}", SLOT_SIZE, Place.UNCHECKED))
 
 
 def compare_with_base(

@@ -9,6 +9,7 @@ from typing import List, Optional, Tuple
 from respin.byteview import chunks
 from respin.fanout import FanOut, Sink
 from respin.formats import mediacheck
+from respin.formats.iso9660.ends import unchecked_blocks
 from respin.formats.iso9660.image import IsoImage
 from respin.progress import Progress
 from respin.provenance.layout import Mask, MaskedDigest, RangeDigest
@@ -59,7 +60,7 @@ def read_through(
     media: Optional[mediacheck.MediaCheckHasher] = None
     sinks: List[Sink] = [covered.update, range_digest.update]
     if media_check:
-        media = mediacheck.MediaCheckHasher(iso.volume_space_size)
+        media = mediacheck.MediaCheckHasher(iso.volume_space_size, skip_sectors=unchecked_blocks(iso))
         sinks.append(media.update)
     if plain:
         sinks.append(whole.update)

@@ -9,6 +9,7 @@ from typing import Optional, Tuple
 from respin.byteview import chunks
 from respin.errors import MalformedError, VerificationError
 from respin.formats import dsse, mediacheck
+from respin.formats.iso9660.ends import insertion_point, unchecked_blocks, unchecked_start
 from respin.formats.iso9660.fields import BLOCK
 from respin.formats.iso9660.image import IsoImage
 from respin.limits import LIMITS
@@ -27,9 +28,6 @@ from respin.provenance.layout import (
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.reading import Reading
 from respin.verify.signatures import JudgedSignatures, judge_signatures
-
-# isomd5sum's SKIPSECTORS: the last sectors of the volume that no media check reads.
-UNCHECKED_SECTORS = 15
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,7 @@ def read_statement(iso: IsoImage) -> Tuple[bytes, dsse.Envelope]:
         )
     raw = iso.read(f"/{STATEMENT}", LIMITS.statement)
     offset, size = extent(iso, SLOT)
-    first_unchecked = (iso.volume_space_size - UNCHECKED_SECTORS) * BLOCK
-    if size != SLOT_SIZE or offset < first_unchecked or offset + size > iso.volume_space_size * BLOCK:
+    if size != SLOT_SIZE or not unchecked_start(iso) * BLOCK <= offset <= insertion_point(iso) * BLOCK - size:
         raise MalformedError(
             "the signature slot does not lie where only a slot may lie",
             where=f"{iso.view.name}:/{SLOT}",
@@ -132,7 +129,7 @@ def verify_media_check(
 
 
 def _media_check(iso: IsoImage, progress: Progress) -> bytes:
-    hasher = mediacheck.MediaCheckHasher(iso.volume_space_size)
+    hasher = mediacheck.MediaCheckHasher(iso.volume_space_size, skip_sectors=unchecked_blocks(iso))
     with progress.step("computing the media check", iso.view.size) as step:
         for piece in chunks(iso.view):
             hasher.update(piece)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional
 
 import pycdlib
 import pytest
 
 from respin.byteview import BytesView, FileView
 from respin.errors import MalformedError, UnsupportedError, UsageError
-from respin.formats import mediacheck
 from respin.formats.iso9660 import IsoImage, NewFile, Place, Source, SplicePlan, plan_splice
 from respin.process import run
-from respin.segments import Copy, Data, Segment
-from tests.support import iso, rawiso
+from respin.segments import Zeros
+from tests.support import iso, layouts, rawiso
+from tests.support.splicing import splice, with_media_check, write_segments
 
 PAYLOAD = "/LiveOS/squashfs.img"
 EMPTY: Mapping[str, bytes] = {}
@@ -52,37 +52,9 @@ def full_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return iso.build_classic_iso(tmp_path_factory.mktemp("full"), files)
 
 
-def splice(
-    base: bytes, replace: Mapping[str, bytes], add: Sequence[Tuple[str, bytes, Place]] = ()
-) -> Tuple[SplicePlan, bytes]:
-    """The plan and the new image."""
-    image = IsoImage.open(BytesView(base, "vendor.iso"))
-    plan = plan_splice(
-        image,
-        {path: len(data) for path, data in replace.items()},
-        [NewFile(name, len(data), place) for name, data, place in add],
-    )
-    content: Dict[str, List[Segment]] = {path: [Data(data)] for path, data in replace.items()}
-    content.update({f"/{name}": [Data(data)] for name, data, _ in add})
-    out = b"".join(
-        base[s.offset : s.offset + s.length]
-        if isinstance(s, Copy)
-        else s.data
-        if isinstance(s, Data)
-        else bytes(s.length)
-        for s in plan.segments(content)
-    )
-    return plan, out
-
-
 def write(path: Path, plan: Optional[SplicePlan], data: bytes) -> Path:
     """Write an image, with its media check renewed if the plan has a field for one."""
-    if plan is not None and plan.media_check_field is not None:
-        hasher = mediacheck.MediaCheckHasher(plan.volume_space_size)
-        hasher.update(data)
-        offset, size = plan.media_check_field
-        data = data[:offset] + hasher.field() + data[offset + size :]
-    path.write_bytes(data)
+    path.write_bytes(data if plan is None else with_media_check(plan, data))
     return path
 
 
@@ -102,9 +74,9 @@ def tree_by_bsdtar(path: Path, directory: Path) -> Dict[str, bytes]:
 
 
 NEW = [
-    ("respin.json", b'{"a": "statement"}' * 500, Place.END),
-    ("respin.sig", b"s" * 20_000, Place.UNCHECKED),
-    ("plugins.tar", b"p" * 5_000, Place.BESIDE),
+    ("/respin.json", b'{"a": "statement"}' * 500, Place.END),
+    ("/respin.sig", b"s" * 20_000, Place.UNCHECKED),
+    ("/plugins.tar", b"p" * 5_000, Place.BESIDE),
 ]
 
 
@@ -127,7 +99,7 @@ def test_every_byte_is_copied_patched_new_or_zero(which: str, size: int, request
     base = request.getfixturevalue(which).read_bytes()
     new = iso.noise("new payload", size)
     plan, out = splice(base, {PAYLOAD: new}, NEW)
-    content = {PAYLOAD: new, **{f"/{name}": data for name, data, _ in NEW}}
+    content = {PAYLOAD: new, **{name: data for name, data, _ in NEW}}
     position = 0
     copied = 0
     for piece in plan.origins:
@@ -158,7 +130,7 @@ def test_every_byte_is_copied_patched_new_or_zero(which: str, size: int, request
 def test_records_differ_exactly_as_requested(classic: Path, size: int) -> None:
     base = classic.read_bytes()
     plan, out = splice(base, {PAYLOAD: iso.noise("new", size)}, NEW)
-    names = {f"/{name}" for name, _, _ in NEW}
+    names = {name for name, _, _ in NEW}
     for joliet in (False, True):
         before = {(r.path, r.identifier): r for r in rawiso.records(base, joliet)}
         after = {(r.path, r.identifier): r for r in rawiso.records(out, joliet)}
@@ -180,9 +152,9 @@ def test_records_differ_exactly_as_requested(classic: Path, size: int) -> None:
                 else:
                     assert one == other
         for name, data, _ in NEW:
-            record = next(r for r in after.values() if r.path == f"/{name}")
+            record = next(r for r in after.values() if r.path == name)
             assert out[record.extent * 2048 : record.extent * 2048 + record.size] == data
-            assert plan.files[f"/{name}"] == (record.extent * 2048, len(data))
+            assert plan.files[name] == (record.extent * 2048, len(data))
     rock_ridge = {r.path: r for r in rawiso.records(out, False)}
     sibling, added = rock_ridge["/README.txt"], rock_ridge["/respin.json"]
     entries = {signature: entry for signature, _, entry in added.entries}
@@ -207,7 +179,7 @@ def test_independent_programs_read_the_output(classic: Path, tmp_path: Path) -> 
     assert after == {
         **before,
         PAYLOAD[1:]: new,
-        **{name: content for name, content, _ in NEW},
+        **{name[1:]: content for name, content, _ in NEW},
         "isolinux/isolinux.bin": after["isolinux/isolinux.bin"],  # its boot information table names its new place
     }
     one, other = before["isolinux/isolinux.bin"], after["isolinux/isolinux.bin"]
@@ -339,14 +311,14 @@ def test_several_files_and_the_efi_image(classic: Path, tmp_path: Path) -> None:
 
 def test_a_full_root_directory_grows(full_root: Path, tmp_path: Path) -> None:
     base = full_root.read_bytes()
-    many = [(f"added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
+    many = [(f"/added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
     plan, data = splice(base, {PAYLOAD: iso.noise("p", 3_100_000)}, many + NEW[:2])
     assert rawiso.records(data, False)[0].extent == rawiso.records(base, False)[0].extent
     assert rawiso.records(data, False)[0].size > rawiso.records(base, False)[0].size
     assert rawiso.records(data, True)[0].size > rawiso.records(base, True)[0].size
     out = write(tmp_path / "out.iso", plan, data)
     after = tree_by_bsdtar(out, tmp_path / "after")
-    assert all(after[name] == content for name, content, _ in many)
+    assert all(after[name[1:]] == content for name, content, _ in many)
     assert after["docs/2/3/4/5/6/7/8/9/deep.txt"] == b"deep\n"
     for joliet in (False, True):
         listed = rawiso.records(data, joliet)
@@ -355,7 +327,7 @@ def test_a_full_root_directory_grows(full_root: Path, tmp_path: Path) -> None:
             (r.extent, r.size) == (root, size) for r in listed if r.path.count("/") == 2 and r.path.endswith("/..")
         )
     listing = output("isoinfo", "-J", "-f", "-i", str(out)).splitlines()
-    assert {f"/{name}" for name, _, _ in many} <= set(listing)
+    assert {name for name, _, _ in many} <= set(listing)
     assert "PASS" in output("checkisomd5", str(out))
     listing = output("xorriso", "-indev", str(out), "-find", "/", "-name", "added-*").splitlines()
     assert sum("added-" in line for line in listing) == 24
@@ -365,7 +337,7 @@ def test_growing_roots_give_the_bytes_of_a_raw_rebuild(full_root: Path) -> None:
     """Directories, path tables, CE, CL and PL move too; all but the two root directories is rebuilt independently."""
     base = full_root.read_bytes()
     new = iso.noise("p", 3_100_000)
-    many = [(f"added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
+    many = [(f"/added-{i:02}.json", f"new {i}".encode(), Place.BESIDE) for i in range(24)]
     plan, out = splice(base, {PAYLOAD: new}, many)
     payload = next(r for r in rawiso.records(base, False) if r.path == PAYLOAD)
     roots = [(joliet, rawiso.records(base, joliet)[0], rawiso.records(out, joliet)[0]) for joliet in (True, False)]
@@ -388,7 +360,7 @@ def test_growing_roots_give_the_bytes_of_a_raw_rebuild(full_root: Path) -> None:
         for image in (rebuilt, written):
             image[one.extent * 2048 : one.extent * 2048 + one.size] = bytes(one.size)
     for name, content, _ in many:
-        offset, size = plan.files[f"/{name}"]
+        offset, size = plan.files[name]
         assert written[offset : offset + size] == content
         written[offset : offset + size] = bytes(size)
     assert rawiso.differing(bytes(written), bytes(rebuilt)) == {}
@@ -398,7 +370,7 @@ def test_the_plan_is_deterministic_and_the_base_untouched(classic: Path) -> None
     base = classic.read_bytes()
     with classic.open("rb") as file:
         image = IsoImage.open(FileView(file.fileno(), "one"))
-        plans = [plan_splice(image, {PAYLOAD: 5_000_000}, [NewFile("a", 3)]) for _ in range(2)]
+        plans = [plan_splice(image, {PAYLOAD: 5_000_000}, [NewFile("/a", 3)]) for _ in range(2)]
     assert plans[0].pieces == plans[1].pieces
     assert plans[0].patches == plans[1].patches
     assert splice(base, {PAYLOAD: b"x"}, NEW)[1] == splice(base, {PAYLOAD: b"x"}, NEW)[1]
@@ -424,7 +396,9 @@ def test_foreign_layouts_are_described_and_refused(layout: str, tmp_path: Path) 
     assert caught.value.exit_code == 7
 
 
-def test_a_file_of_several_extents_moves_but_is_refused_as_target(tmp_path: Path) -> None:
+@pytest.fixture
+def in_two_extents(tmp_path: Path) -> bytes:
+    """An image with a small file that lies in two extents."""
     one, two = iso.noise("one", 4096), iso.noise("two", 5000)
     path = iso.build_classic_iso(tmp_path, {"zoo/part.a": one, "zoo/part.b": two}, joliet=False)
     base = bytearray(path.read_bytes())
@@ -436,10 +410,59 @@ def test_a_file_of_several_extents_moves_but_is_refused_as_target(tmp_path: Path
     base[second.offset : second.offset + len(renamed)] = renamed
     image = IsoImage.open(BytesView(bytes(base), "multi.iso"))
     assert image.read("/zoo/part.a") == one + two
-    with pytest.raises(UnsupportedError, match="several extents"):
-        plan_splice(image, {"/zoo/part.a": 1})
-    out = splice(bytes(base), {PAYLOAD: b"x" * 5_000_000})[1]
-    assert IsoImage.open(BytesView(out, "out.iso")).read("/zoo/part.a") == one + two
+    return bytes(base)
+
+
+def test_a_file_of_several_extents_moves(in_two_extents: bytes) -> None:
+    out = splice(in_two_extents, {PAYLOAD: b"x" * 5_000_000})[1]
+    before, after = (IsoImage.open(BytesView(data, "multi.iso")) for data in (in_two_extents, out))
+    assert after.read("/zoo/part.a") == before.read("/zoo/part.a")
+    assert len(after.file("/zoo/part.a").extents) == 2
+
+
+@pytest.mark.parametrize("size", [3, 9_096, 100_000])
+def test_a_file_of_several_extents_becomes_one(in_two_extents: bytes, size: int, tmp_path: Path) -> None:
+    new = iso.noise("new", size)
+    path = tmp_path / "out.iso"
+    path.write_bytes(splice(in_two_extents, {"/zoo/part.a": new}, NEW)[1])
+    assert tree_by_bsdtar(path, tmp_path / "after")["zoo/part.a"] == new
+    records = [r for r in rawiso.records(path.read_bytes(), False) if r.path == "/zoo/part.a"]
+    assert [(record.size, record.raw[25]) for record in records] == [(size, 0)]
+    assert output("isoinfo", "-i", str(path), "-R", "-x", "/zoo/part.a") == new.decode("utf-8", "replace")
+
+
+def test_more_than_4_gib_go_into_several_extents_and_back(tmp_path: Path) -> None:
+    """Written as a sparse file, so that this takes no time; listed by programs that read records themselves."""
+    tree = layouts.make_tree(tmp_path)
+    base = tmp_path / "base.iso"
+    layouts.LAYOUTS["lorax-10"](tree, base)
+    large = (1 << 32) + 123_456_789
+    sizes = {PAYLOAD: large, "/images/huge.img": (1 << 32) - 1, "/images/huger.img": 2 * large}
+    out = tmp_path / "out.iso"
+    _splice_sparsely(base, out, {PAYLOAD: large}, {name: sizes[name] for name in list(sizes)[1:]})
+    listing = output("bsdtar", "-tvf", str(out))
+    for name, size in sizes.items():
+        assert re.search(rf" {size} .* {name[1:]}$", listing, re.M), name
+        assert re.search(rf" {size} .*'{name}'$", output("xorriso", "-indev", str(out), "-lsl", name, "--"), re.M)
+        assert re.search(rf" {size} .* {name[1:]}$", output("7z", "l", str(out)), re.M)
+    again = tmp_path / "again.iso"
+    _splice_sparsely(out, again, {PAYLOAD: 3_000_001, "/images/huge.img": 5, "/images/huger.img": large + 1}, {})
+    listing = output("bsdtar", "-tvf", str(again))
+    for name, size in {PAYLOAD: 3_000_001, "/images/huge.img": 5, "/images/huger.img": large + 1}.items():
+        assert re.search(rf" {size} .* {name[1:]}$", listing, re.M), name
+    assert "No problems found" in output("sgdisk", "-v", str(again))
+    with out.open("rb") as file:
+        image = IsoImage.open(FileView(file.fileno(), "out"))
+    assert [extent.size for extent in image.file(PAYLOAD).extents] == [0xFFFFF800, large - 0xFFFFF800]
+    assert [len(image.file(name).records) for name in sizes] == [2, 1, 3]
+
+
+def _splice_sparsely(base: Path, out: Path, replace: Mapping[str, int], add: Mapping[str, int]) -> None:
+    with base.open("rb") as file, out.open("wb") as new:
+        image = IsoImage.open(FileView(file.fileno(), base.name))
+        plan = plan_splice(image, replace, [NewFile(name, size) for name, size in add.items()])
+        content = {name: [Zeros(size)] for name, size in {**replace, **add}.items()}
+        write_segments(plan.segments(content), file.fileno(), new.fileno())
 
 
 def test_a_truncated_image_is_refused(classic: Path) -> None:

@@ -1,7 +1,8 @@
 """Builds small vendor-like ISO images at run time, with the programs that vendors use.
 
-``build_classic_iso`` is the layout that respin splices: genisoimage, isolinux, efiboot.img, isohybrid with GPT,
-Joliet and Rock Ridge with a directory too deep for ISO 9660, media check. The ``FOREIGN`` layouts are to be refused.
+``build_classic_iso`` is the layout of classic Nodes: genisoimage, isolinux, efiboot.img, isohybrid with GPT,
+Joliet and Rock Ridge with a directory too deep for ISO 9660, media check. The ``FOREIGN`` layouts are to be refused;
+``tests.support.layouts`` has more of those that are spliced.
 """
 
 from __future__ import annotations
@@ -106,27 +107,12 @@ def build_classic_iso(
     return iso
 
 
-def _partition_offset(tree: Path, iso: Path) -> None:
-    xorrisofs(tree, iso, "-partition_offset", "16", "-isohybrid-mbr", str(HYBRID_MBR), "-isohybrid-gpt-basdat")
-
-
-def _appended_partition(tree: Path, iso: Path) -> None:
-    hidden = ["-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
-    append = ["-appended_part_as_gpt", "-append_partition", "2", "0xef", str(tree / "isolinux/efiboot.img")]
-    xorrisofs(tree, iso, *append, boot=[*BIOS, *hidden])
-
-
-def _hidden_boot_image(tree: Path, iso: Path) -> None:
-    genisoimage(tree, iso, "-hide", "efiboot.img", "-hide-joliet", "efiboot.img")
-
-
-def _apm(tree: Path, iso: Path) -> None:
-    genisoimage(tree, iso, *UEFI)
-    run(["isohybrid", "--uefi", "--mac", str(iso)])
-
-
 def _hfsplus(tree: Path, iso: Path) -> None:
     xorrisofs(tree, iso, "-hfsplus")
+
+
+def _grub_mkrescue(tree: Path, iso: Path) -> None:
+    run(["grub-mkrescue", "-o", str(iso), str(tree)])
 
 
 def _udf(tree: Path, iso: Path) -> None:
@@ -141,11 +127,8 @@ def _zisofs(tree: Path, iso: Path) -> None:
 
 # name -> (maker, a word that the refusal must say)
 FOREIGN: Mapping[str, "tuple[Callable[[Path, Path], None], str]"] = {
-    "partition-offset": (_partition_offset, "second"),
-    "appended-partition": (_appended_partition, "partition"),
-    "hidden-boot-image": (_hidden_boot_image, "boot image"),
-    "apm": (_apm, "Apple"),
     "hfsplus": (_hfsplus, "HFS"),
+    "grub-mkrescue": (_grub_mkrescue, "HFS"),
     "udf": (_udf, "UDF"),
     "zisofs": (_zisofs, "zisofs"),
 }

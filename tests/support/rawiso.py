@@ -22,9 +22,32 @@ def pvd_space(data: bytes) -> int:
     return le(data, 16 * B + 80)
 
 
-def volumes(data: bytes) -> Iterator[Tuple[int, bool]]:
-    """(byte offset of the descriptor, whether it is Joliet's)."""
-    at = 16 * B
+def bases(data: Union[bytes, bytearray]) -> Tuple[int, ...]:
+    """The blocks from which the sets of descriptors count: 0, and 16 when xorriso wrote a second set."""
+    last = 16
+    while data[last * B] != 255:
+        last += 1
+    return (0, 16) if last < 32 and data[32 * B : 32 * B + 6] == b"\1CD001" else (0,)
+
+
+def sets(data: Union[bytes, bytearray]) -> Iterator[Tuple[int, int]]:
+    """(first block, block from which it counts) of every set: those of ``bases``, and copies with the same roots."""
+    roots = {(base, le(data, at + 158)) for base in bases(data) for at, _ in volumes(data, base)}
+    taken = 0
+    for first in range(16, 512):
+        if first < taken or data[first * B : first * B + 6] != b"\1CD001":
+            continue
+        for base in bases(data):
+            if (base, le(data, first * B + 158)) in roots:
+                yield first, base
+        while data[first * B + 1 : first * B + 6] == b"CD001":
+            first += 1
+        taken = first
+
+
+def volumes(data: Union[bytes, bytearray], base: int = 0, first: int = 0) -> Iterator[Tuple[int, bool]]:
+    """(byte offset of the descriptor, whether it is Joliet's) of one set."""
+    at = (first or 16 + base) * B
     while data[at] != 255:
         if data[at] in (1, 2):
             yield at, data[at] == 2
@@ -39,10 +62,12 @@ class Raw:
     offset: int
     raw: bytes
     entries: Tuple[Tuple[bytes, int, bytes], ...]
+    base: int = 0
 
     @property
     def extent(self) -> int:
-        return le(self.raw, 2)
+        """Counted from the start of the image."""
+        return le(self.raw, 2) + self.base
 
     @property
     def size(self) -> int:
@@ -57,7 +82,7 @@ class Raw:
         return self.raw[33 : 33 + self.raw[32]]
 
 
-def _entries(data: bytes, raw: bytes, offset: int) -> Iterator[Tuple[bytes, int, bytes]]:
+def _entries(data: Union[bytes, bytearray], raw: bytes, offset: int, base: int) -> Iterator[Tuple[bytes, int, bytes]]:
     start = 33 + raw[32] + (raw[32] + 1) % 2
     areas = [(offset + start, offset + len(raw))]
     for begin, end in areas:
@@ -65,17 +90,17 @@ def _entries(data: bytes, raw: bytes, offset: int) -> Iterator[Tuple[bytes, int,
         while at + 4 <= end and data[at + 2] >= 4:
             entry = data[at : at + data[at + 2]]
             if entry[:2] == b"CE":
-                where = le(entry, 4) * B + le(entry, 12)
+                where = (le(entry, 4) + base) * B + le(entry, 12)
                 areas.append((where, where + le(entry, 20)))
             yield entry[:2], at, entry
             at += len(entry)
 
 
-def records(data: Union[bytes, bytearray], joliet: bool) -> List[Raw]:
-    """Every record of the first tree of the kind, as recorded (relocated directories where they are recorded)."""
-    root = next(at for at, is_joliet in volumes(data) if is_joliet == joliet)
+def records(data: Union[bytes, bytearray], joliet: bool, base: int = 0) -> List[Raw]:
+    """Every record of the first tree of the kind in a set, as recorded (relocated directories where they are)."""
+    root = next(at for at, is_joliet in volumes(data, base) if is_joliet == joliet)
     found: List[Raw] = []
-    todo = [("", le(data, root + 158), le(data, root + 166))]
+    todo = [("", le(data, root + 158) + base, le(data, root + 166))]
     while todo:
         prefix, extent, size = todo.pop(0)
         at = extent * B
@@ -84,9 +109,9 @@ def records(data: Union[bytes, bytearray], joliet: bool) -> List[Raw]:
                 at = (at // B + 1) * B
                 continue
             raw = data[at : at + data[at]]
-            entries = () if joliet else tuple(_entries(data, raw, at))
+            entries = () if joliet else tuple(_entries(data, bytes(raw), at, base))
             name = b"".join(e[5:] for s, _, e in entries if s == b"NM").decode() or _identifier_name(raw, joliet)
-            record = Raw(f"{prefix}/{name}", at, raw, entries)
+            record = Raw(f"{prefix}/{name}", at, bytes(raw), entries, base)
             found.append(record)
             if record.is_directory and name not in (".", ".."):
                 todo.append((record.path, record.extent, record.size))
@@ -126,44 +151,59 @@ def relocate(data: bytes, start: int, old_size: int, new: bytes, growth: int) ->
     def put(at: int, layout: str, *values: int) -> None:
         struct.pack_into(layout, out, block(at // B) * B + at % B, *values)
 
-    def put_both(at: int, value: int) -> None:
-        put(at, "<L", value)
-        put(at + 4, ">L", value)
-
-    for at, joliet in volumes(data):
-        put_both(at + 80, le(data, at + 80) + growth)
-        put_both(at + 158, block(le(data, at + 158)))
-        for order, field in (("<L", 140), ("<L", 144), (">L", 148), (">L", 152)):
-            table = struct.unpack_from(order, data, at + field)[0]
-            if table:
-                put(at + field, order, block(table))
-                entry, end = table * B, table * B + le(data, at + 132)
-                while entry < end:
-                    put(entry + 2, order, block(struct.unpack_from(order, data, entry + 2)[0]))
-                    entry += 8 + data[entry] + data[entry] % 2
-        for record in records(data, joliet):
-            put_both(record.offset + 2, block(record.extent))
-            if old_blocks and record.extent == start and record.size:
-                put_both(record.offset + 10, len(new))
-            for signature, offset, entry in record.entries:
-                if signature in (b"CE", b"CL", b"PL"):
-                    put_both(offset + 4, block(le(entry, 4)))
+    for first, base in sets(data):
+        for at, joliet in volumes(data, base, first):
+            _volume(data, put, block, at, base, growth)
+            for record in records(data, joliet, base):
+                _both(put, record.offset + 2, block(record.extent) - base)
+                if old_blocks and record.extent == start and record.size:
+                    _both(put, record.offset + 10, len(new))
+                for signature, offset, entry in record.entries:
+                    if signature in (b"CE", b"CL", b"PL"):
+                        _both(put, offset + 4, block(le(entry, 4) + base) - base)
     _boot(data, put, block)
     _partitions(data, out, put, block, growth)
+    _apple(data, put, block)
     return bytes(out)
+
+
+def _both(put: Callable[..., None], at: int, value: int) -> None:
+    put(at, "<L", value)
+    put(at + 4, ">L", value)
+
+
+def _volume(
+    data: bytes, put: Callable[..., None], block: Callable[[int], int], at: int, base: int, growth: int
+) -> None:
+    _both(put, at + 80, le(data, at + 80) + growth)
+    _both(put, at + 158, block(le(data, at + 158) + base) - base)
+    for order, field in (("<L", 140), ("<L", 144), (">L", 148), (">L", 152)):
+        table = struct.unpack_from(order, data, at + field)[0]
+        if table:
+            put(at + field, order, block(table + base) - base)
+            entry, end = (table + base) * B, (table + base) * B + le(data, at + 132)
+            while entry < end:
+                put(entry + 2, order, block(struct.unpack_from(order, data, entry + 2)[0] + base) - base)
+                entry += 8 + data[entry] + data[entry] % 2
 
 
 def _boot(data: bytes, put: Callable[..., None], block: Callable[[int], int]) -> None:
     catalogue = le(data, 17 * B + 71)
-    put(17 * B + 71, "<L", block(catalogue))
+    for first, _ in sets(data):
+        if data[(first + 1) * B : (first + 1) * B + 30] == data[17 * B : 17 * B + 30]:
+            put((first + 1) * B + 71, "<L", block(catalogue))
     for at in range(catalogue * B + 32, catalogue * B + B, 32):
         if data[at] == 0x88:
             image = le(data, at + 8)
             put(at + 8, "<L", block(image))
-            if struct.unpack_from("<LL", data, image * B + 8) == (16, image):
+            if le(data, image * B + 8) in (16, 64) and le(data, image * B + 12) == image:
                 put(image * B + 12, "<L", block(image))
-            if struct.unpack_from("<Q", data, 432)[0] == image * 4:
-                put(432, "<Q", block(image) * 4)
+            own = struct.unpack_from("<Q", data, image * B + 2548)[0]
+            if own == image * 4 + 5:
+                put(image * B + 2548, "<Q", block(image) * 4 + 5)
+            code = struct.unpack_from("<Q", data, 432)[0]
+            if code in (image * 4, image * 4 + 4):
+                put(432, "<Q", block(image) * 4 + code - image * 4)
 
 
 def _partitions(
@@ -177,9 +217,9 @@ def _partitions(
         if count:
             end = first(start + count - 1) + 1
             put(at + 8, "<LL", first(start), end - first(start))
-            if data[at + 5] == 63:  # isohybrid's 64 heads and 32 sectors: the last cylinder in the end address
-                cylinder = min(end // 2048 - 1, 1023)
-                put(at + 6, "<BB", 32 | cylinder >> 8 << 6, cylinder & 0xFF)
+            for field, old, sector in ((1, start, first(start)), (5, start + count - 1, end - 1)):
+                if data[at + field : at + field + 3] == _chs(old):
+                    put(at + field, "3s", _chs(sector))
     if data[512:520] != b"EFI PART":
         return
     alternate = struct.unpack_from("<Q", data, 544)[0]
@@ -197,6 +237,23 @@ def _partitions(
         put(header * 512 + 88, "<L", zlib.crc32(new_array))
         place = first(header) * 512
         put(header * 512 + 16, "<L", zlib.crc32(out[place : place + 16] + bytes(4) + out[place + 20 : place + 92]))
+
+
+def _chs(sector: int) -> bytes:
+    """The address of a sector with 64 heads and 32 sectors."""
+    cylinder = sector // 2048
+    if cylinder > 1023:
+        return bytes((63, 32 | 3 << 6, 0xFF))
+    return bytes((sector // 32 % 64, sector % 32 + 1 | cylinder >> 8 << 6, cylinder & 0xFF))
+
+
+def _apple(data: bytes, put: Callable[..., None], block: Callable[[int], int]) -> None:
+    """An Apple partition map in blocks of 2048 bytes."""
+    at = B
+    while data[at : at + 2] == b"PM":
+        start, count = struct.unpack_from(">LL", data, at + 8)
+        put(at + 8, ">LL", block(start), block(start + count - 1) + 1 - block(start))
+        at += B
 
 
 def differing(one: bytes, other: bytes) -> Dict[int, int]:

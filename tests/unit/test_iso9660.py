@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import json
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -20,8 +21,8 @@ from respin.formats.iso9660.fields import both32, epoch, to_both32
 from respin.formats.iso9660.mbr import ISOHYBRID_GEOMETRY, chs
 from respin.formats.iso9660.susp import read_entries
 from respin.process import run
-from respin.segments import Data, total
-from tests.support import iso, rawiso
+from respin.segments import Data, Zeros, total
+from tests.support import iso, rawiso, splicing
 
 B = 2048
 
@@ -336,12 +337,10 @@ def _boot_code(data: bytes) -> bytes:
     return poke(data, 432, struct.pack("<Q", 7))
 
 
-def _partition_start(data: bytes) -> bytes:
-    return poke(data, 446 + 16 + 8, struct.pack("<L", 124))
-
-
-def _appended(data: bytes) -> bytes:
-    return poke(data, 446 + 32, struct.pack("<4x4xLL", rawiso.pvd_space(data) * 4, 4))
+def _partition_inside(data: bytes) -> bytes:
+    """A partition that is neither a file nor the volume, with the payload in it."""
+    payload = record(data, "/LiveOS/squashfs.img").extent
+    return poke(data, 446 + 16 + 8, struct.pack("<LL", (payload - 2) * 4, 400))
 
 
 def _partition_end(data: bytes) -> bytes:
@@ -360,18 +359,6 @@ def _character_set(data: bytes) -> bytes:
     return poke(data, 18 * B + 88, b"%/X")
 
 
-def _sizes(data: bytes) -> bytes:
-    return poke(data, 18 * B + 80, to_both32(rawiso.pvd_space(data) - 1))
-
-
-def _large_geometry(data: bytes) -> bytes:
-    sectors = 255 * 63
-    end = chs(sectors - 1, (255, 63))
-    data = data + bytes((1 << 20) * 9 - len(data))
-    data = poke(data, 512, bytes(512))
-    return poke(data, 446, b"\x80\x00\x01\x00\x00" + end + struct.pack("<LL", 0, sectors))
-
-
 REFUSED: "dict[str, tuple[Callable[[bytes], bytes], str]]" = {
     "gpt header checksum": (_crc, "checksums"),
     "backup header checksum": (_backup_crc, "backup"),
@@ -383,14 +370,11 @@ REFUSED: "dict[str, tuple[Callable[[bytes], bytes], str]]" = {
     "overlapping extent": (_overlap, "overlaps"),
     "same start, other size": (_same_start, "overlaps"),
     "boot code": (_boot_code, "boot code"),
-    "partition start": (_partition_start, "no file of the image begins"),
-    "appended partition": (_appended, "appended behind the file system"),
+    "partition inside": (_partition_inside, "no volume that respin knows"),
     "partition end": (_partition_end, "behind the end"),
     "foreign system area": (_sun, "not a PC's master boot record"),
     "boot system": (_boot_system, "ANOTHER"),
     "character set": (_character_set, "character set"),
-    "descriptors disagree": (_sizes, "disagree"),
-    "255/63 geometry": (_large_geometry, "255 heads"),
 }
 
 
@@ -412,25 +396,56 @@ def test_boot_images_and_empty_files_are_no_targets(small: bytes) -> None:
         plan_splice(image, {"/isolinux/boot.cat": 100})
     with pytest.raises(UnsupportedError, match="is empty"):
         plan_splice(image, {"/docs/empty": 100})
-    with pytest.raises(UnsupportedError, match="more than one extent"):
-        plan_splice(image, {"/README.txt": 1 << 32})
+    with pytest.raises(UsageError, match="cannot be"):
+        plan_splice(image, {"/README.txt": -1})
+
+
+@pytest.mark.parametrize("geometry", [(64, 32), (72, 32), (150, 32), (140, 63), (255, 63)], ids=str)
+def test_the_image_goes_on_ending_with_a_cylinder(small: bytes, geometry: "tuple[int, int]") -> None:
+    """xorriso takes larger cylinders for images above one GiB, and says so in the address of the partition's end."""
+    cylinder = geometry[0] * geometry[1]
+    sectors = -(-len(small) // 512 // cylinder) * cylinder
+    sectors *= 4 // math.gcd(4, sectors)
+    data = small.ljust(sectors * 512, b"\0")
+    data = poke(data, 512, bytes(512))
+    data = poke(data, 446, b"\x80\0\1\0\0" + chs(sectors - 1, geometry) + struct.pack("<LL", 0, sectors))
+    plan = plan_splice(opened(data), {"/LiveOS/squashfs.img": 2_000_000}, [NewFile("/a", 5)])
+    out = splicing.joined(data, plan.segments({"/LiveOS/squashfs.img": [Zeros(2_000_000)], "/a": [Data(b"12345")]}))
+    assert len(out) > len(data)
+    assert len(out) % (cylinder * 512) == 0
+    assert (len(out) - len(data)) % 4096 == 0
+    assert struct.unpack_from("<L", out, 446 + 12) == (len(out) // 512,)
+    assert out[446 + 5 : 446 + 8] == chs(len(out) // 512 - 1, geometry)
+    assert out[446 + 5] == geometry[0] - 1
+    assert out[446 + 6] & 63 == geometry[1]
+
+
+def test_cylinders_too_large_to_grow_by_are_refused(small: bytes) -> None:
+    data = small.ljust(251 * 61 * 8 * 512, b"\0")
+    data = poke(data, 512, bytes(512))
+    entries = b""
+    for heads, per_track in ((251, 61), (241, 59)):
+        sectors = heads * per_track * 8
+        entries += b"\x80\0\1\0\0" + chs(sectors - 1, (heads, per_track)) + struct.pack("<LL", 0, sectors)
+    with pytest.raises(UnsupportedError, match="cylinders"):
+        plan_splice(opened(poke(data, 446, entries)), {"/LiveOS/squashfs.img": 10})
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        [NewFile("a/b", 1)],
-        [NewFile("..", 1)],
-        [NewFile("", 1)],
-        [NewFile("-rf", 1)],
-        [NewFile("ü", 1)],
-        [NewFile("a" * 65, 1)],
-        [NewFile("readme.TXT", 1)],
-        [NewFile("docs", 1)],
-        [NewFile("a", 1), NewFile("a", 2)],
-        [NewFile("a", 1), NewFile("A", 2)],
-        [NewFile("slot", 14 * B + 1, Place.UNCHECKED)],
-        [NewFile("one", 1, Place.UNCHECKED), NewFile("two", 1, Place.UNCHECKED)],
+        [NewFile("/a/b", 1)],
+        [NewFile("/..", 1)],
+        [NewFile("/", 1)],
+        [NewFile("/-rf", 1)],
+        [NewFile("/ü", 1)],
+        [NewFile("/a" * 65, 1)],
+        [NewFile("/readme.TXT", 1)],
+        [NewFile("/docs", 1)],
+        [NewFile("/a", 1), NewFile("/a", 2)],
+        [NewFile("/a", 1), NewFile("/A", 2)],
+        [NewFile("/slot", 14 * B + 1, Place.UNCHECKED)],
+        [NewFile("/one", 1, Place.UNCHECKED), NewFile("/two", 1, Place.UNCHECKED)],
     ],
 )
 def test_new_files_that_make_no_sense(small: bytes, files: "list[NewFile]") -> None:
@@ -472,7 +487,7 @@ def _try(data: bytes) -> None:
         plan = plan_splice(
             image,
             {"/LiveOS/squashfs.img": 90_000},
-            [NewFile("a.json", 5_000, Place.END), NewFile("a.sig", 9_000, Place.UNCHECKED)],
+            [NewFile("/a.json", 5_000, Place.END), NewFile("/a.sig", 9_000, Place.UNCHECKED)],
         )
         content = {path: [Data(bytes(size))] for path, (_, size) in plan.files.items()}
         assert total(plan.segments(content)) == plan.size

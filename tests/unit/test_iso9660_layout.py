@@ -37,9 +37,9 @@ def targets(draw: st.DrawFn) -> "List[Target]":
 def new_files(draw: st.DrawFn) -> "List[NewFile]":
     places = st.sampled_from([Place.BESIDE, Place.END])
     count = draw(st.integers(0, 4))
-    files = [NewFile(f"new-{i}", draw(st.integers(0, 200_000)), draw(places)) for i in range(count)]
+    files = [NewFile(f"/new-{i}", draw(st.integers(0, 200_000)), draw(places)) for i in range(count)]
     if draw(st.booleans()):
-        files.append(NewFile("slot", draw(st.integers(0, 14 * BLOCK)), Place.UNCHECKED))
+        files.append(NewFile("/slot", draw(st.integers(0, 14 * BLOCK)), Place.UNCHECKED))
     return files
 
 
@@ -81,7 +81,7 @@ def test_layouts_hold_their_promises(replaced: "List[Target]", added: "List[NewF
 
 @pytest.mark.parametrize(("blocks", "grown"), [(1, 512), (512 - 15, 512), (512 - 14, 1024)])
 def test_the_volume_grows_by_the_mib_that_are_needed(blocks: int, grown: int) -> None:
-    files = [NewFile("statement", blocks * BLOCK, Place.END), NewFile("slot", 14 * BLOCK, Place.UNCHECKED)]
+    files = [NewFile("/statement", blocks * BLOCK, Place.END), NewFile("/slot", 14 * BLOCK, Place.UNCHECKED)]
     layout = lay_out(SPACE * BLOCK + TAIL, SPACE, SPACE, [], files)
     assert layout.volume_space_size == SPACE + grown
     assert layout.placed == {"/statement": SPACE, "/slot": SPACE + grown - 15}
@@ -141,7 +141,7 @@ def _plan() -> SplicePlan:
         Piece(Source.BASE, 6, 4, 6),
         *pieces[1:],
     )
-    layout = Layout(blocks, pieces, {"/f": 0}, 2, 20)
+    layout = Layout(blocks, pieces, {"/f": 0}, 2, 15, 20)
     return SplicePlan(layout, (Patch(4, b"PP", "x"),), {"/f": (10, 3)}, None, origins, tuple(p.offset for p in origins))
 
 

@@ -47,7 +47,7 @@ class BlockMap:
         self._starts: List[int] = [splice.start for splice in splices]
         self._shift = sum(splice.new_blocks - splice.old_blocks for splice in splices)
         self.total = self._shift + inserted
-        """By how many blocks the image grows; a multiple of 512."""
+        """By how many blocks the image grows."""
 
     def covering(self, block: int) -> Optional[Splice]:
         """The splice in whose old extent ``block`` lies."""

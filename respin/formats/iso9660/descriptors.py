@@ -18,6 +18,10 @@ MAX_DESCRIPTORS = 64
 APPLICATION_USE = 883
 """Offset of the 512 bytes for application use in a primary descriptor (8.4.32); the media check lives there."""
 
+EL_TORITO = "EL TORITO SPECIFICATION"
+BOOT_CATALOG = 71
+"""Offset of the boot catalogue's block number in El Torito's boot record."""
+
 JOLIET_ESCAPES = (b"%/@", b"%/C", b"%/E")
 
 
@@ -47,6 +51,7 @@ class PathTablePointer:
     field: int
     big_endian: bool
     lba: int
+    """Counted from the start of the image."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,13 @@ class Descriptor:
     raw: bytes
 
     @property
+    def boot_catalog(self) -> Optional[int]:
+        """The block of the boot catalogue that an El Torito boot record names."""
+        if self.kind is not Kind.BOOT_RECORD or self.boot_system != EL_TORITO:
+            return None
+        return int(struct.unpack_from("<L", self.raw, BOOT_CATALOG)[0])
+
+    @property
     def boot_system(self) -> str:
         """The boot system identifier of a boot record (8.2.4)."""
         return self.raw[7:39].rstrip(b"\0 ").decode("latin-1")
@@ -65,14 +77,20 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Volume:
-    """A primary or supplementary descriptor with the fields of 8.4; sizes in blocks unless said otherwise."""
+    """A primary or supplementary descriptor with the fields of 8.4; sizes in blocks unless said otherwise.
+
+    Block numbers count from the start of the image. What is recorded counts from block ``base``: 0, or where the
+    partition begins for which a further set of descriptors was written.
+    """
 
     descriptor: Descriptor
+    base: int
     naming: Naming
     volume_id: str
     system_id: str
     application_id: str
     space_size: int
+    """As recorded: from ``base`` on."""
     set_size: int
     sequence: int
     path_table_size: int
@@ -88,6 +106,11 @@ class Volume:
     def application_use(self) -> bytes:
         """The 512 bytes for application use."""
         return self.descriptor.raw[APPLICATION_USE : APPLICATION_USE + 512]
+
+
+def has_descriptors(view: ByteView, lba: int) -> bool:
+    """Whether a primary volume descriptor stands in block ``lba``."""
+    return (lba + 1) * BLOCK <= view.size and view.read(lba * BLOCK, 6) == b"\1CD001"
 
 
 def read_descriptors(view: ByteView, first: int = SYSTEM_AREA) -> Tuple[Descriptor, ...]:
@@ -119,8 +142,8 @@ def read_descriptors(view: ByteView, first: int = SYSTEM_AREA) -> Tuple[Descript
     raise MalformedError("the volume descriptor set has no terminator", where=f"{view.name}, block {first}")
 
 
-def read_volume(descriptor: Descriptor, name: str) -> Volume:
-    """Decode a primary or supplementary descriptor.
+def read_volume(descriptor: Descriptor, name: str, base: int = 0) -> Volume:
+    """Decode a primary or supplementary descriptor of the set of the volume that begins at block ``base``.
 
     Raises MalformedError for numbers that disagree, UnsupportedError for blocks of another size than 2048.
     """
@@ -135,12 +158,13 @@ def read_volume(descriptor: Descriptor, name: str) -> Volume:
         return raw[start:end].decode(encoding, "replace").rstrip("\0 ")
 
     tables = tuple(
-        PathTablePointer(field, field >= 148, lba)
+        PathTablePointer(field, field >= 148, lba + base)
         for field, order in ((140, "<L"), (144, "<L"), (148, ">L"), (152, ">L"))
         if (lba := struct.unpack_from(order, raw, field)[0])
     )
     return Volume(
         descriptor=descriptor,
+        base=base,
         naming=naming,
         volume_id=text(40, 72),
         system_id=text(8, 40),
@@ -150,7 +174,7 @@ def read_volume(descriptor: Descriptor, name: str) -> Volume:
         sequence=both16(raw, 124, where),
         path_table_size=both32(raw, 132, where),
         path_tables=tables,
-        root_extent=both32(raw, 158, where),
+        root_extent=both32(raw, 158, where) + base,
         root_size=both32(raw, 166, where),
         created=epoch(raw[813:830]),
     )

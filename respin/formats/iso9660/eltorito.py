@@ -8,12 +8,8 @@ from typing import Iterable, List, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
-from respin.formats.iso9660.descriptors import Descriptor, Kind
-from respin.formats.iso9660.fields import BLOCK, SYSTEM_AREA
-
-SYSTEM_ID = "EL TORITO SPECIFICATION"
-POINTER = 71
-"""Offset of the catalogue's block number in the boot record."""
+from respin.formats.iso9660.descriptors import Descriptor, has_descriptors
+from respin.formats.iso9660.fields import BLOCK
 
 PLATFORMS = {0x00: "BIOS", 0x01: "PowerPC", 0x02: "Mac", 0xEF: "UEFI"}
 _ENTRY = 32
@@ -40,8 +36,10 @@ class BootEntry:
     offset: int
     """Byte offset of the entry in the image."""
     boot_info: bool
-    """Whether the boot image holds a boot information table that names its own place."""
+    """Whether the boot image holds a boot information table that names its own place, and a volume descriptor's."""
     grub2_boot_info: bool
+    length: int
+    """The boot image's length in bytes by its boot information table; 0 when it has none."""
     path: Optional[str] = None
     """The file that the entry boots, if it is one."""
 
@@ -52,9 +50,8 @@ class BootEntry:
 
 @dataclass(frozen=True)
 class BootCatalog:
-    """The boot record that leads to the catalogue, the catalogue's block, its entries."""
+    """The catalogue's block, its entries."""
 
-    descriptor: Descriptor
     lba: int
     blocks: int
     entries: Tuple[BootEntry, ...]
@@ -65,10 +62,9 @@ def read_catalog(view: ByteView, descriptors: Iterable[Descriptor]) -> Optional[
 
     Raises MalformedError for a wrong checksum, and for entries and headers in an impossible order.
     """
-    records = [d for d in descriptors if d.kind is Kind.BOOT_RECORD and d.boot_system == SYSTEM_ID]
-    if not records:
+    lba = next((d.boot_catalog for d in descriptors if d.boot_catalog is not None), None)
+    if lba is None:
         return None
-    lba = int(struct.unpack_from("<L", records[0].raw, POINTER)[0])
     where = f"{view.name}, boot catalogue at block {lba}"
     data = view.read(lba * BLOCK, BLOCK)
     if data[0] != 1 or data[30:32] != b"\x55\xaa" or sum(struct.unpack("<16H", data[:32])) & 0xFFFF:
@@ -92,11 +88,13 @@ def read_catalog(view: ByteView, descriptors: Iterable[Descriptor]) -> Optional[
         at += _ENTRY
     if left:
         raise MalformedError("the boot catalogue announces more entries than it has", where=where)
-    return BootCatalog(records[0], lba, 1, tuple(entries))
+    return BootCatalog(lba, 1, tuple(entries))
 
 
 def _entry(view: ByteView, platform: int, raw: bytes, offset: int) -> BootEntry:
     load_size, lba = struct.unpack_from("<HL", raw, 6)
+    table = _peek(view, lba, BOOT_INFO, "<LLL")
+    boot_info = table[1:2] == (lba,) and has_descriptors(view, table[0])
     return BootEntry(
         platform=platform,
         bootable=raw[0] == _BOOTABLE,
@@ -104,8 +102,9 @@ def _entry(view: ByteView, platform: int, raw: bytes, offset: int) -> BootEntry:
         load_size=load_size,
         lba=lba,
         offset=offset,
-        boot_info=_peek(view, lba, BOOT_INFO, "<LL") == (SYSTEM_AREA, lba),
+        boot_info=boot_info,
         grub2_boot_info=_peek(view, lba, GRUB2_BOOT_INFO, "<Q") == (lba * 4 + 5,),
+        length=table[2] if boot_info else 0,
     )
 
 

@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView, SubView
 from respin.errors import MalformedError, UnsupportedError, UsageError
-from respin.formats.iso9660.descriptors import (
-    APPLICATION_USE,
-    Descriptor,
-    Kind,
-    Naming,
-    Volume,
-    read_descriptors,
-    read_volume,
-)
+from respin.formats.iso9660.descriptors import APPLICATION_USE, Descriptor, Volume, read_descriptors
 from respin.formats.iso9660.eltorito import BootCatalog, BootEntry, read_catalog
 from respin.formats.iso9660.fields import BLOCK, SYSTEM_AREA
 from respin.formats.iso9660.names import IsoFile, Listing, list_tree
 from respin.formats.iso9660.systemarea import SystemArea, read_system_area
-from respin.formats.iso9660.tree import Tree, read_tree
+from respin.formats.iso9660.tree import Tree
+from respin.formats.iso9660.volumes import best_tree, read_volumes, trees_of
 from respin.limits import LIMITS
 from respin.safepath import show
-
-SECOND_SET = 32
-"""Where xorriso's partition_offset=16 puts a second set of descriptors."""
 
 _UDF_SEARCH = 64
 
 
 @dataclass(frozen=True)
 class IsoImage:
-    """What was read. Paths are absolute, by Rock Ridge where the image has it, else by Joliet, else by identifier."""
+    """What was read. Paths are absolute, by Rock Ridge where the image has it, else by Joliet, else by identifier.
+
+    An image may have further sets of descriptors, with trees of their own, for who mounts one of its partitions.
+    """
 
     view: ByteView
     descriptors: Tuple[Descriptor, ...]
+    """Of all sets, the first set first."""
+    bases: Tuple[int, ...]
+    """The blocks at which the volumes begin that the sets describe; 0 is the first."""
     primary: Volume
     trees: Tuple[Tree, ...]
     listing: Listing
     catalog: Optional[BootCatalog]
     system_area: SystemArea
-    second_set: bool
-    """A second set of descriptors stands at block 32."""
     udf: bool
 
     @classmethod
@@ -52,35 +46,33 @@ class IsoImage:
         Raises UnsupportedError for what is no ISO 9660 image, MalformedError for a damaged one.
         """
         descriptors = read_descriptors(view)
-        volumes: Dict[Tuple[bool, int], List[Volume]] = {}
-        for descriptor in descriptors:
-            if descriptor.kind in (Kind.PRIMARY, Kind.SUPPLEMENTARY):
-                volume = read_volume(descriptor, view.name)
-                volumes.setdefault((volume.naming is Naming.JOLIET, volume.root_extent), []).append(volume)
-        everything = [volume for group in volumes.values() for volume in group]
-        primary = next((volume for volume in everything if volume.descriptor.kind is Kind.PRIMARY), None)
-        if primary is None:
-            raise MalformedError("there is no primary volume descriptor", where=view.name)
-        trees = tuple(read_tree(view, tuple(group)) for group in volumes.values())
-        listing = list_tree(_best(trees), view.name)
         catalog = read_catalog(view, descriptors)
+        area = read_system_area(view, [entry.lba for entry in catalog.entries] if catalog else [])
+        everything, volumes = read_volumes(view, descriptors, area)
+        trees = trees_of(view, volumes)
+        listing = list_tree(best_tree([tree for tree in trees if not tree.base]), view.name)
         if catalog is not None:
             catalog = _with_paths(catalog, listing)
         return cls(
             view=view,
-            descriptors=descriptors,
-            primary=primary,
+            descriptors=everything,
+            bases=tuple(sorted({volume.base for volume in volumes})),
+            primary=volumes[0],
             trees=trees,
             listing=listing,
             catalog=catalog,
-            system_area=read_system_area(view, [entry.lba for entry in catalog.entries] if catalog else []),
-            second_set=descriptors[-1].lba < SECOND_SET and _is_descriptor(view, SECOND_SET, b"\1CD001"),
+            system_area=area,
             udf=any(
                 _is_descriptor(view, lba, bytes((0,)) + name)
                 for lba in range(SYSTEM_AREA, SYSTEM_AREA + _UDF_SEARCH)
                 for name in (b"NSR02", b"NSR03")
             ),
         )
+
+    @property
+    def second_set(self) -> bool:
+        """Whether there is more than one set of descriptors."""
+        return len(self.bases) > 1
 
     @property
     def name(self) -> str:
@@ -196,19 +188,11 @@ class IsoImage:
                     for p in (gpt.primary.partitions() if gpt is not None else ())
                 ],
                 "gpt_valid": None if gpt is None else gpt.primary.valid and gpt.backup is not None and gpt.backup.valid,
-                "apm": [show(kind) for kind in area.apm_partitions],
+                "apm": [show(partition.kind) for partition in area.apm],
             },
             "second_descriptor_set": self.second_set,
             "udf": self.udf,
         }
-
-
-def _best(trees: Tuple[Tree, ...]) -> Tree:
-    """The tree whose names people know: Rock Ridge, else Joliet, else the first."""
-    for tree in trees:
-        if any(node.rock_ridge is not None and node.rock_ridge.name is not None for node in tree.root.nodes):
-            return tree
-    return next((tree for tree in trees if tree.naming is Naming.JOLIET), trees[0])
 
 
 def _with_paths(catalog: BootCatalog, listing: Listing) -> BootCatalog:

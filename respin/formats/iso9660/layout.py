@@ -1,7 +1,8 @@
 """Where replaced files, new files and grown directories go, and what the new image therefore consists of.
 
-Pure: sizes in, block numbers out. The old image's blocks keep their order. The image grows by whole MiB, so that
-isohybrid's cylinders, the backup partition table at the very end and 4 KiB alignment survive.
+Pure: sizes in, block numbers out. The old image's blocks keep their order. The image grows by whole cylinders (of
+one MiB, as isohybrid's are, or what the partition table says), so that it goes on ending with one, and that the backup
+partition table at the very end and 4 KiB alignment survive.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MIB_BLOCKS = 512
 PAGE_BLOCKS = 2
 """Each splice keeps the alignment to 4 KiB of what follows it."""
 UNCHECKED_BLOCKS = 15
-"""What the media check skips at the end of the volume."""
+"""What the media check skips at the end of the file system."""
 
 
 class Place(Enum):
@@ -26,22 +27,28 @@ class Place(Enum):
     BESIDE = "beside"
     """Right behind the largest replaced file."""
     END = "end"
-    """At the end of the volume, still covered by the media check."""
+    """At the end of the file system, still covered by the media check."""
     UNCHECKED = "unchecked"
-    """Within the last 15 blocks of the volume, which the media check skips; never in the very last block."""
+    """Within the last 15 blocks of the file system, which the media check skips; never in the very last block."""
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to be added to the root directory: its name there, its size in bytes, where its content goes."""
+    """A file to be added: its absolute path, its size in bytes, where its content goes. The directory exists."""
 
-    name: str
+    path: str
     size: int
     place: Place = Place.BESIDE
 
     @property
-    def path(self) -> str:
-        return f"/{self.name}"
+    def parent(self) -> str:
+        """The path of its directory."""
+        return self.path.rpartition("/")[0] or "/"
+
+    @property
+    def name(self) -> str:
+        """Its name in that directory."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Target:
     old_size: int
     new_size: int
     source: "Source"
+    parts: int = 1
+    """How many extents the old content is recorded in; they follow each other."""
 
     @property
     def blocks(self) -> int:
@@ -94,6 +103,8 @@ class Layout:
     pieces: Tuple[Piece, ...]
     placed: Mapping[str, int]
     volume_space_size: int
+    unchecked: int
+    """How many blocks at the end of the volume the media check must leave out: 15, or more if content demands it."""
     size: int
 
 
@@ -137,11 +148,12 @@ def lay_out(
     insertion: int,
     targets: Sequence[Target],
     new_files: Sequence[NewFile],
+    step: int = MIB_BLOCKS,
 ) -> Layout:
     """Lay out the new image.
 
     ``base_size`` is the old image's size in bytes, ``space_size`` its volume's in blocks, ``insertion`` the block
-    before which the volume grows at its end.
+    before which the file system grows at its end. The image grows or shrinks by a multiple of ``step`` blocks.
     """
     regions = [_Region(t, [(t.source, t.name, t.new_size)]) for t in sorted(targets, key=lambda t: t.start)]
     files = [region for region in regions if region.target.source is Source.FILE]
@@ -161,9 +173,9 @@ def lay_out(
     end = sum(blocks_for(size) for _, _, size in at_end)
     inserted = 0
     if at_end or unchecked:
-        inserted = round_up(shift + end + UNCHECKED_BLOCKS, MIB_BLOCKS) - shift
+        inserted = round_up(shift + end + UNCHECKED_BLOCKS, step) - shift
     elif largest is not None:
-        largest.new_blocks += round_up(shift, MIB_BLOCKS) - shift
+        largest.new_blocks += round_up(shift, step) - shift
     return _assemble(base_size, space_size, insertion, regions, at_end, unchecked, inserted)
 
 
@@ -189,16 +201,19 @@ def _assemble(
         splices.append(Splice(target.start, new_start, target.old_size, target.new_size, region.new_blocks))
         position = target.start + target.blocks
     blocks = BlockMap(tuple(splices), insertion, inserted, blocks_for(base_size))
-    new_space = space_size + blocks.total
+    volume_end = space_size + blocks.total
+    skipped = UNCHECKED_BLOCKS
     if inserted:
         out.base(position * BLOCK, insertion * BLOCK)
-        new_space = out.position // BLOCK + inserted
+        end = out.position // BLOCK + inserted
         for source, name, size in at_end:
             out.item(source, name, size)
-        out.zeros((new_space - UNCHECKED_BLOCKS) * BLOCK - out.position)
+        out.zeros((end - UNCHECKED_BLOCKS) * BLOCK - out.position)
+        if unchecked:
+            skipped = volume_end - out.position // BLOCK
         for source, name, size in unchecked:
             out.item(source, name, size)
-        out.zeros(new_space * BLOCK - out.position)
+        out.zeros(end * BLOCK - out.position)
         position = insertion
     out.base(position * BLOCK, base_size)
-    return Layout(blocks, tuple(out.pieces), out.placed, new_space, out.position)
+    return Layout(blocks, tuple(out.pieces), out.placed, volume_end, skipped, out.position)

@@ -86,8 +86,21 @@ def chs(sector: int, geometry: Tuple[int, int]) -> bytes:
 
 def geometry_of(partition: MbrPartition) -> Optional[Tuple[int, int]]:
     """The geometry in which the partition's end address is right; None when it is a mere marker."""
-    if partition.end_chs != NO_ADDRESS:
-        for geometry in (ISOHYBRID_GEOMETRY, LARGE_GEOMETRY):
-            if partition.end_chs == chs(partition.end - 1, geometry):
-                return geometry
+    if partition.end_chs[0] >= NO_ADDRESS[0] and partition.end_chs[1:] == NO_ADDRESS[1:]:
+        return None
+    # Above one GiB xorriso takes other cylinders; what ends with one has its geometry in its end address.
+    heads, per_track = partition.end_chs[0] + 1, partition.end_chs[1] & 0x3F
+    ends_with_own = per_track and partition.end % (heads * per_track) == 0
+    own = [(heads, per_track)] if ends_with_own else []
+    for geometry in (ISOHYBRID_GEOMETRY, *own, LARGE_GEOMETRY):
+        if partition.end_chs == chs(partition.end - 1, geometry):
+            return geometry
     return None
+
+
+def cylinder_of(partition: MbrPartition) -> Optional[int]:
+    """The sectors of a cylinder of the geometry that the partition keeps to: it ends where a cylinder ends."""
+    geometry = geometry_of(partition)
+    if geometry is None or partition.end % (geometry[0] * geometry[1]):
+        return None
+    return geometry[0] * geometry[1]

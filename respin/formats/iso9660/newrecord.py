@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Container, Dict, List, Sequence, Tuple, Union
+from typing import Container, Dict, List, Mapping, Sequence, Tuple, Union
 
 from respin.errors import UnsupportedError, UsageError
 from respin.formats.iso9660.descriptors import Naming
-from respin.formats.iso9660.fields import both32, to_both32
+from respin.formats.iso9660.fields import BLOCK, both32, to_both32
 from respin.formats.iso9660.layout import NewFile
 from respin.formats.iso9660.names import node_name
 from respin.formats.iso9660.records import ASSOCIATED, MULTI_EXTENT
-from respin.formats.iso9660.tree import Node, Tree
+from respin.formats.iso9660.tree import Directory, Node, Tree
 from respin.safepath import show
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
@@ -27,43 +27,94 @@ _RR_PX, _RR_NM, _RR_TF = 0x01, 0x08, 0x80
 _PX_SERIAL = 36  # offset of the file serial number in a PX entry of RRIP 1.12
 _MAX_RECORD = 254
 
+MAX_EXTENT = 0xFFFFFFFF
+"""Bytes that one extent can hold (9.1.4)."""
+EXTENT_UNIT = MAX_EXTENT + 1 - BLOCK
+"""Bytes in all extents but the last of a file that needs several: the most that fills whole blocks."""
+
 SortKey = Tuple[bytes, bytes]
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one extent holds of a file: bytes from ``offset`` on; ``last`` when nothing follows."""
+
+    offset: int
+    size: int
+    last: bool
+
+
+def split(size: int) -> List[Part]:
+    """The extents of a file of ``size`` bytes: one if that can hold it, else as many as it takes (6.5.1)."""
+    if size <= MAX_EXTENT:
+        return [Part(0, size, True)]
+    starts = range(0, size, EXTENT_UNIT)
+    return [Part(start, min(EXTENT_UNIT, size - start), start + EXTENT_UNIT >= size) for start in starts]
+
+
+@dataclass(frozen=True)
 class NewRecord:
-    """A record that is complete but for its extent."""
+    """A record for one part of a new file, complete but for its extent."""
 
     file: NewFile
+    part: Part
     identifier: bytes
     date: bytes
     sequence: bytes
     system_use: bytes
 
     def encode(self, lba: int) -> bytes:
-        """The record's bytes with its extent at block ``lba``."""
-        fixed = to_both32(lba) + to_both32(self.file.size) + self.date + bytes(3) + self.sequence
+        """The record's bytes with its extent at block ``lba``, as it is recorded."""
+        flags = bytes((0 if self.part.last else MULTI_EXTENT, 0, 0))
+        fixed = to_both32(lba) + to_both32(self.part.size) + self.date + flags + self.sequence
         named = bytes((len(self.identifier),)) + self.identifier + bytes(1 - len(self.identifier) % 2)
         body = b"\0" + fixed + named + self.system_use
         body += bytes((len(body) + 1) % 2)
         return bytes((len(body) + 1,)) + body
 
 
-def new_records(tree: Tree, files: Sequence[NewFile], preferred: Container[int], where: str) -> List[NewRecord]:
-    """A record for each of ``files`` in the root directory of ``tree``.
+@dataclass(frozen=True)
+class ReplacedRecord:
+    """A record of a replaced file: one of the old ones, for one part of the new content."""
 
-    ``preferred`` are blocks of replaced files, whose records are cloned when the root directory holds no file.
+    node: Node
+    path: str
+    part: Part
+
+    @property
+    def identifier(self) -> bytes:
+        return self.node.record.identifier
+
+    def encode(self, lba: int) -> bytes:
+        """The record's bytes with its extent at block ``lba``, as it is recorded."""
+        raw = bytearray(self.node.record.raw)
+        raw[2:18] = to_both32(lba) + to_both32(self.part.size)
+        raw[25] = raw[25] & ~MULTI_EXTENT | (0 if self.part.last else MULTI_EXTENT)
+        return bytes(raw)
+
+
+Item = Union[Node, ReplacedRecord, NewRecord]
+
+
+def new_records(
+    tree: Tree, directory: Directory, files: Mapping[int, NewFile], preferred: Container[int], where: str
+) -> List[NewRecord]:
+    """The records for ``files`` in a directory of ``tree``; their keys number all new files of the image.
+
+    ``preferred`` are blocks of replaced files, whose records are cloned when neither it nor the root holds a file.
     Raises UsageError for names that can't be used, UnsupportedError for a tree without a file to clone from.
     """
-    template = _template(tree, preferred, where)
+    if not files:
+        return []
+    template = _template(tree, directory, preferred, where)
     taken: Dict[str, None] = {}
-    identifiers = [node.record.identifier for node in tree.root.nodes]
-    for node in tree.root.nodes:
+    identifiers = [node.record.identifier for node in directory.nodes]
+    for node in directory.nodes:
         if not node.is_special:
             taken[node_name(tree, node, where).lower()] = None
     serial = _last_serial(tree, where)
-    records = []
-    for number, file in enumerate(files):
+    records: List[NewRecord] = []
+    for number, file in files.items():
         if not NAME.fullmatch(file.name) or file.name.endswith("."):
             raise UsageError(
                 f"{show(file.name)!r} cannot be the name of a new file in the image",
@@ -71,7 +122,7 @@ def new_records(tree: Tree, files: Sequence[NewFile], preferred: Container[int],
             )
         if file.name.lower() in taken:
             raise UsageError(
-                f"the image's root directory has a file {file.name} already",
+                f"the image has {file.path} already",
                 where=where,
                 remedy="respin works on a vendor's image, not on one that it has changed before",
                 finding="name-taken",
@@ -79,15 +130,9 @@ def new_records(tree: Tree, files: Sequence[NewFile], preferred: Container[int],
         taken[file.name.lower()] = None
         identifier = _identifier(tree, file.name, identifiers)
         identifiers.append(identifier)
-        records.append(
-            NewRecord(
-                file=file,
-                identifier=identifier,
-                date=template.record.raw[18:25],
-                sequence=template.record.raw[28:32],
-                system_use=_system_use(tree, template, file.name, (serial + 1 + number) & 0xFFFFFFFF),
-            )
-        )
+        system_use = _system_use(tree, template, file.name, (serial + 1 + number) & 0xFFFFFFFF)
+        date, sequence = template.record.raw[18:25], template.record.raw[28:32]
+        records += [NewRecord(file, part, identifier, date, sequence, system_use) for part in split(file.size)]
         if len(records[-1].encode(0)) > _MAX_RECORD:
             raise UsageError(f"the name {file.name} is too long for this image", remedy="choose a shorter one")
     return records
@@ -101,25 +146,24 @@ def sort_key(naming: Naming, identifier: bytes) -> SortKey:
     return name.ljust(255), extension.ljust(255)
 
 
-def insert(nodes: Sequence[Node], records: Sequence[NewRecord], naming: Naming) -> List[Union[Node, NewRecord]]:
+def insert(nodes: Sequence[Item], records: Sequence[NewRecord], naming: Naming) -> List[Item]:
     """``nodes`` in their recorded order with every new record before the first that sorts behind it."""
-    sequence: List[Union[Node, NewRecord]] = list(nodes)
+    sequence = list(nodes)
     for record in records:
         key = sort_key(naming, record.identifier)
         place = len(sequence)
         for index, other in enumerate(sequence):
             if isinstance(other, Node) and other.is_special:
                 continue
-            identifier = other.record.identifier if isinstance(other, Node) else other.identifier
-            if sort_key(naming, identifier) > key:
+            if sort_key(naming, other.identifier) > key:
                 place = index
                 break
         sequence.insert(place, record)
     return sequence
 
 
-def _template(tree: Tree, preferred: Container[int], where: str) -> Node:
-    candidates = [node for node in tree.root.nodes if _is_plain(tree, node)]
+def _template(tree: Tree, directory: Directory, preferred: Container[int], where: str) -> Node:
+    candidates = [node for one in (directory, tree.root) for node in one.nodes if _is_plain(tree, node)]
     candidates += [node for node in tree.nodes() if node.record.extent in preferred and _is_plain(tree, node)]
     candidates += [node for node in tree.nodes() if _is_plain(tree, node)][:1]
     if not candidates:
@@ -149,13 +193,12 @@ def _identifier(tree: Tree, name: str, taken: Sequence[bytes]) -> bytes:
         stem, extension = name.replace(".", "_"), ""
     stem = re.sub(r"[^A-Z0-9]", "_", stem.upper())
     extension = re.sub(r"[^A-Z0-9]", "_", extension.upper())[:3]
-    used = {identifier.partition(b";")[0] for identifier in taken}
-    short = stem[:8]
-    number = 0
-    while (candidate := f"{short}.{extension}".encode("ascii")) in used:
-        short = f"{stem[:5]}{number:03}"
-        number += 1
-    return candidate + (b";1" if versions else b"")
+    used = {identifier.partition(b";")[0].rstrip(b".") for identifier in taken}
+    short, number = stem[:8], 0
+    while (candidate := f"{short}.{extension}").rstrip(".").encode("ascii") in used:
+        digits = f"{number:03}"
+        short, number = stem[: 8 - len(digits)] + digits, number + 1
+    return candidate.encode("ascii") + (b";1" if versions else b"")
 
 
 def _system_use(tree: Tree, template: Node, name: str, serial: int) -> bytes:

@@ -11,14 +11,22 @@ from dataclasses import dataclass, field
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from respin.errors import BuildError, UnsupportedError, UsageError
+from respin.formats.iso9660.ends import insertion_point
 from respin.formats.iso9660.fields import BLOCK, blocks_for
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.layout import UNCHECKED_BLOCKS, Layout, NewFile, Piece, Place, Source, lay_out
+from respin.formats.iso9660.parents import require_parents
+from respin.formats.iso9660.partitions import growth_step
 from respin.formats.iso9660.patches import Patch, PatchSet
-from respin.formats.iso9660.references import MAX_EXTENT, find_targets, insertion_point, require_separable
-from respin.formats.iso9660.relocate_boot import catalog_edits, system_area_edits
+from respin.formats.iso9660.rebuilt import RebuiltDirectory, plan_directories
+from respin.formats.iso9660.relocate_boot import boot_record_edits, catalog_edits, system_area_edits
 from respin.formats.iso9660.relocate_tree import Moves, descriptor_edits, node_edits, path_table_edits
-from respin.formats.iso9660.rootdir import RootDirectory, plan_roots
+from respin.formats.iso9660.separable import (
+    find_targets,
+    require_disjoint,
+    require_separable,
+    require_whole_partitions,
+)
 from respin.formats.iso9660.support import require_spliceable
 from respin.segments import Copy, Data, Segment, Zeros, total
 
@@ -54,6 +62,11 @@ class SplicePlan:
         """The new volume's size in blocks."""
         return self.layout.volume_space_size
 
+    @property
+    def unchecked_blocks(self) -> int:
+        """How many blocks at the end of the volume the media check has to leave out."""
+        return self.layout.unchecked
+
     def map_block(self, lba: int) -> int:
         """Where block ``lba`` of the old image is now; UnsupportedError inside a replaced file."""
         return self.layout.blocks.block(lba)
@@ -88,27 +101,29 @@ class SplicePlan:
 
 
 def plan_splice(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFile] = ()) -> SplicePlan:
-    """Plan to replace files of ``image`` (absolute path to new size in bytes) and to add files to its root directory.
+    """Plan to replace files of ``image`` (absolute path to new size in bytes) and to add files to its directories.
 
-    A replaced file is replaced under all its names. Raises UnsupportedError for layouts that are not handled,
-    MalformedError for damaged ones, UsageError for requests that make no sense.
+    A replaced file is replaced under all its names, in all trees. Raises UnsupportedError for layouts that are not
+    handled, MalformedError for damaged ones, UsageError for requests that make no sense.
     """
     require_spliceable(image)
+    require_disjoint(image)
     _check_new_files(add)
+    require_parents(list(image.listing.directories), add, image.name)
     targets = find_targets(image, replace)
-    insertion = insertion_point(image) if add else image.volume_space_size
-    roots = plan_roots(image.trees, add, {target.start for target in targets}, image.name)
-    growing = [target for target in (root.target() for root in roots.values()) if target is not None]
+    insertion = insertion_point(image)
+    rebuilt = plan_directories(image.trees, add, targets, image.name)
+    growing = [target for target in (directory.target() for directory in rebuilt.values()) if target is not None]
     require_separable(image, targets + growing, insertion)
-    layout = lay_out(image.view.size, image.volume_space_size, insertion, targets + growing, add)
-    if layout.volume_space_size > MAX_EXTENT:
-        raise UnsupportedError("the new image would be larger than ISO 9660 allows", where=image.name)
+    require_whole_partitions(image, targets + growing, insertion, grows=bool(add))
+    step = growth_step(image.system_area)
+    layout = lay_out(image.view.size, image.volume_space_size, insertion, targets + growing, add, step)
     moves = Moves(
         blocks=layout.blocks,
         replaced={target.start: target.new_size for target in targets},
-        directories={block: (layout.blocks.block(block), root.size) for block, root in roots.items()},
+        directories={block: (layout.blocks.block(block), one.size) for block, one in rebuilt.items()},
     )
-    patches = _patches(image, layout, moves, roots)
+    patches = _patches(image, layout, moves, rebuilt)
     sizes = {**{target.name: target.new_size for target in targets}, **{file.path: file.size for file in add}}
     has_check = image.application_use.startswith(b"ISO MD5SUM = ")
     origins = tuple(_cut(layout.pieces, patches))
@@ -128,33 +143,38 @@ def _check_new_files(add: Sequence[NewFile]) -> None:
         raise UsageError(
             f"only one file of at most {MAX_UNCHECKED * BLOCK} bytes fits where the media check doesn't look"
         )
-    if len({file.name for file in add}) != len(add):
+    if len({file.path for file in add}) != len(add):
         raise UsageError("two new files have the same name")
-    if any(not 0 <= file.size <= MAX_EXTENT for file in add):
-        raise UnsupportedError("a new file has more than 4 GiB", remedy="keep it below 4 GiB", finding="multi-extent")
+    if any(file.size < 0 for file in add):
+        raise UsageError("a new file has less than no bytes")
 
 
-def _patches(image: IsoImage, layout: Layout, moves: Moves, roots: Mapping[int, RootDirectory]) -> Tuple[Patch, ...]:
+def _patches(
+    image: IsoImage, layout: Layout, moves: Moves, rebuilt: Mapping[int, RebuiltDirectory]
+) -> Tuple[Patch, ...]:
     patches = PatchSet(image.view, layout.blocks)
     for tree in image.trees:
         for volume in tree.volumes:
-            for edit in descriptor_edits(volume, moves, layout.volume_space_size):
+            for edit in descriptor_edits(volume, moves):
                 patches.edit(edit)
             for edit in path_table_edits(image.view, volume, tree, moves):
                 patches.edit(edit)
         for directory in tree.directories.values():
-            root = roots.get(directory.extent)
-            if root is not None:
-                data, outside = root.encode(moves, layout.placed, image.name)
-                patches.add(Patch(moves.directory(directory.extent) * BLOCK, data, "root directory"))
+            new = rebuilt.get(directory.extent)
+            if new is not None:
+                data, outside = new.encode(moves, layout.placed, image.name)
+                patches.add(Patch(moves.directory(directory.extent) * BLOCK, data, "directory"))
                 for edit in outside:
                     patches.edit(edit)
                 continue
             for node in directory.nodes:
-                for edit in node_edits(node, moves, image.name):
+                for edit in node_edits(node, moves, tree.base, image.name):
                     patches.edit(edit)
     if image.catalog is not None:
-        for edit in catalog_edits(image.catalog, layout.blocks):
+        for edit in catalog_edits(image.catalog, image.view, layout.blocks):
+            patches.edit(edit)
+    for descriptor in image.descriptors:
+        for edit in boot_record_edits(descriptor, layout.blocks):
             patches.edit(edit)
     for edit in system_area_edits(image.system_area, layout.blocks):
         patches.edit(edit)

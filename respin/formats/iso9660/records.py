@@ -27,7 +27,7 @@ class DirectoryRecord:
     offset: int
     raw: bytes
     extent: int
-    """First block of the extent."""
+    """First block of the extent, counted from the start of the image; what is recorded counts from the volume's."""
     size: int
     """Data length in bytes."""
     flags: int
@@ -64,8 +64,11 @@ class DirectoryRecord:
         return 33 + length + (1 - length % 2)
 
 
-def read_record(data: bytes, at: int, offset: int, where: str) -> DirectoryRecord:
-    """The record at ``data[at:]``, which stands at byte ``offset`` of the image; MalformedError when it can't be."""
+def read_record(data: bytes, at: int, offset: int, where: str, base: int = 0) -> DirectoryRecord:
+    """The record at ``data[at:]``, which stands at byte ``offset`` of the image; MalformedError when it can't be.
+
+    Its block number is recorded as counted from block ``base``.
+    """
     length = data[at]
     if length < MINIMUM or at + length > len(data) or at // BLOCK != (at + length - 1) // BLOCK:
         raise MalformedError(
@@ -79,15 +82,15 @@ def read_record(data: bytes, at: int, offset: int, where: str) -> DirectoryRecor
     return DirectoryRecord(
         offset=offset,
         raw=raw,
-        extent=both32(raw, 2, place),
+        extent=both32(raw, 2, place) + base,
         size=both32(raw, 10, place),
         flags=raw[25],
         identifier=raw[33 : 33 + raw[32]],
     )
 
 
-def read_directory(view: ByteView, extent: int, size: int) -> Iterator[DirectoryRecord]:
-    """The records of the directory at block ``extent``, ``size`` bytes long.
+def read_directory(view: ByteView, extent: int, size: int, base: int = 0) -> Iterator[DirectoryRecord]:
+    """The records of the directory at block ``extent``, ``size`` bytes long, of a volume that begins at ``base``.
 
     Raises MalformedError for a directory or a record outside its bounds.
     """
@@ -100,6 +103,6 @@ def read_directory(view: ByteView, extent: int, size: int) -> Iterator[Directory
         if data[at] == 0:
             at = (at // BLOCK + 1) * BLOCK
             continue
-        record = read_record(data, at, extent * BLOCK + at, where)
+        record = read_record(data, at, extent * BLOCK + at, where, base)
         yield record
         at += len(record.raw)

@@ -1,4 +1,4 @@
-"""Edits for what boots: El Torito's catalogue, boot information tables, master boot record, both GPT copies."""
+"""Edits for what boots: El Torito's catalogue, boot information tables, and the three kinds of partition tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import struct
 import zlib
 from typing import Iterator, List
 
+from respin.byteview import ByteView
 from respin.errors import UnsupportedError
+from respin.formats.iso9660.apm import DATA_COUNT, PLACE, ApmPartition
 from respin.formats.iso9660.blockmap import BlockMap
-from respin.formats.iso9660.eltorito import BOOT_INFO, GRUB2_BOOT_INFO, POINTER, BootCatalog, BootEntry
+from respin.formats.iso9660.descriptors import BOOT_CATALOG, Descriptor
+from respin.formats.iso9660.eltorito import BOOT_INFO, GRUB2_BOOT_INFO, BootCatalog, BootEntry
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, blocks_for
 from respin.formats.iso9660.gpt import GptTable, checksum
 from respin.formats.iso9660.mbr import BOOT_SECTOR, PROTECTIVE, Mbr, MbrPartition, chs, geometry_of
@@ -18,29 +21,38 @@ from respin.formats.iso9660.systemarea import GRUB2_SKIP, BootCode, SystemArea
 _HEADER_FROM = 16  # the GPT header behind signature, revision and length
 
 
-def catalog_edits(catalog: BootCatalog, blocks: BlockMap) -> Iterator[Edit]:
-    """Edits for the boot record, the catalogue's entries and the tables inside boot images."""
-    pointer = struct.pack("<L", blocks.block(catalog.lba))
-    yield Edit(catalog.descriptor.lba * BLOCK + POINTER, pointer, "boot record: catalogue")
+def boot_record_edits(descriptor: Descriptor, blocks: BlockMap) -> Iterator[Edit]:
+    """Edits for a volume descriptor that is El Torito's boot record."""
+    if descriptor.boot_catalog is not None:
+        pointer = struct.pack("<L", blocks.block(descriptor.boot_catalog))
+        yield Edit(descriptor.lba * BLOCK + BOOT_CATALOG, pointer, "boot record: catalogue")
+
+
+def catalog_edits(catalog: BootCatalog, view: ByteView, blocks: BlockMap) -> Iterator[Edit]:
+    """Edits for the catalogue's entries and the tables inside boot images."""
     for entry in catalog.entries:
         lba = blocks.block(entry.lba)
         fields = struct.pack("<HL", _load_size(entry, blocks), lba)
         yield Edit(entry.offset + 6, fields, "boot catalogue entry")
         if entry.boot_info:
-            yield Edit(entry.lba * BLOCK + BOOT_INFO + 4, struct.pack("<L", lba), "boot information table")
+            at = entry.lba * BLOCK + BOOT_INFO
+            descriptor = blocks.block(struct.unpack("<L", view.read(at, 4))[0])
+            yield Edit(at, struct.pack("<LL", descriptor, lba), "boot information table")
         if entry.grub2_boot_info:
             own = struct.pack("<Q", lba * SECTORS + 5)
             yield Edit(entry.lba * BLOCK + GRUB2_BOOT_INFO, own, "boot information of GRUB 2")
 
 
 def system_area_edits(area: SystemArea, blocks: BlockMap) -> Iterator[Edit]:
-    """Edits for the master boot record and the GPT."""
+    """Edits for the master boot record, the GPT and the Apple partition map."""
     if area.mbr is not None:
         yield from _mbr_edits(area, area.mbr, blocks)
     if area.gpt is not None:
         for table in (area.gpt.primary, area.gpt.backup):
             if table is not None:
                 yield from _gpt_edits(table, blocks)
+    for partition in area.apm:
+        yield from _apm_edits(partition, blocks)
 
 
 def _load_size(entry: BootEntry, blocks: BlockMap) -> int:
@@ -84,6 +96,19 @@ def _partition_edits(partition: MbrPartition, blocks: BlockMap) -> Iterator[Edit
         yield Edit(partition.offset + 5, chs(end - 1, geometry), f"{what}: end address")
         if partition.start_chs == chs(partition.start, geometry):
             yield Edit(partition.offset + 1, chs(start, geometry), f"{what}: start address")
+
+
+def _apm_edits(partition: ApmPartition, blocks: BlockMap) -> Iterator[Edit]:
+    first = blocks.first_sector(partition.first)
+    end = blocks.end_sector(partition.first, partition.end)
+    sectors = partition.unit // SECTOR
+    what = f"Apple partition {partition.number}"
+    if first % sectors or end % sectors:
+        raise UnsupportedError(f"{what} would begin or end inside of one of its units", finding="unsupported-layout")
+    start, count = first // sectors, (end - first) // sectors
+    yield Edit(partition.offset + PLACE, struct.pack(">LL", start, count), what)
+    if partition.data_count == partition.count:
+        yield Edit(partition.offset + DATA_COUNT, struct.pack(">L", count), f"{what}: size of its data")
 
 
 def _gpt_edits(table: GptTable, blocks: BlockMap) -> Iterator[Edit]:

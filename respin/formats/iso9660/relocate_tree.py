@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping, Tuple
 
 from respin.byteview import ByteView
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.iso9660.blockmap import BlockMap
 from respin.formats.iso9660.descriptors import Volume
 from respin.formats.iso9660.fields import BLOCK, to_both32
@@ -20,11 +20,16 @@ from respin.formats.iso9660.tree import Node, Tree
 from respin.limits import LIMITS
 
 _POINTERS = (b"CE", b"CL", b"PL")
+MAX_BLOCKS = 0xFFFFFFFF
+"""In a volume (8.4.8)."""
 
 
 @dataclass(frozen=True)
 class Moves:
-    """The block map, replaced files (first block to new size), and rebuilt directories (old block to new, size)."""
+    """The block map, replaced files (first block to new size), and rebuilt directories (old block to new, size).
+
+    Block numbers count from the start of the image.
+    """
 
     blocks: BlockMap
     replaced: Mapping[int, int]
@@ -45,31 +50,48 @@ class Moves:
         return self.blocks.block(record.extent), self.replaced.get(record.extent, record.size)
 
 
-def node_edits(node: Node, moves: Moves, where: str) -> Iterator[Edit]:
-    """Edits for one directory record and its system use entries."""
+def node_edits(node: Node, moves: Moves, base: int, where: str) -> Iterator[Edit]:
+    """Edits for one directory record and its system use entries, in a volume that begins at block ``base``."""
     record = node.record
     lba, size = moves.extent(record)
     if lba != record.extent:
-        yield Edit(record.offset + 2, to_both32(lba), "directory record: extent")
+        yield Edit(record.offset + 2, to_both32(lba - base), "directory record: extent")
     if size != record.size:
         yield Edit(record.offset + 10, to_both32(size), "directory record: data length")
+    yield from entry_edits(node, moves, base, where)
+
+
+def entry_edits(node: Node, moves: Moves, base: int, where: str) -> Iterator[Edit]:
+    """Edits for the system use entries of a record that name blocks."""
     for entry in node.entries:
         if entry.signature in _POINTERS:
-            block = entry.block(where)
+            block = entry.block(where) + base
             new = moves.blocks.block(block) if entry.signature == b"CE" else moves.directory(block)
             if new != block:
-                yield Edit(entry.offset + 4, to_both32(new), f"system use entry {entry.signature.decode('ascii')}")
+                what = f"system use entry {entry.signature.decode('ascii')}"
+                yield Edit(entry.offset + 4, to_both32(new - base), what)
 
 
-def descriptor_edits(volume: Volume, moves: Moves, space_size: int) -> Iterator[Edit]:
-    """Edits for a primary or supplementary descriptor: space size, path tables, root directory record."""
-    start = volume.descriptor.lba * BLOCK
+def descriptor_edits(volume: Volume, moves: Moves) -> Iterator[Edit]:
+    """Edits for a primary or supplementary descriptor: space size, path tables, root directory record.
+
+    Every space size grows by what the image grows by. Where it counts from and what it covers differs: xorriso lets
+    some descriptors cover what is appended, and copies count from their session's start.
+    """
+    start, base = volume.descriptor.lba * BLOCK, volume.base
+    space_size = volume.space_size + moves.blocks.total
+    if not 0 <= space_size <= MAX_BLOCKS:
+        raise UnsupportedError(
+            f"the volume descriptor at block {volume.descriptor.lba} says that its volume has {volume.space_size}"
+            f" blocks, and the image is to grow by {moves.blocks.total}",
+            finding="unsupported-layout",
+        )
     yield Edit(start + 80, to_both32(space_size), "volume descriptor: space size")
     for table in volume.path_tables:
-        block = struct.pack(">L" if table.big_endian else "<L", moves.blocks.block(table.lba))
+        block = struct.pack(">L" if table.big_endian else "<L", moves.blocks.block(table.lba) - base)
         yield Edit(start + table.field, block, "volume descriptor: path table")
     moved = moves.directories.get(volume.root_extent, (moves.directory(volume.root_extent), volume.root_size))
-    yield Edit(start + 158, to_both32(moved[0]) + to_both32(moved[1]), "volume descriptor: root directory")
+    yield Edit(start + 158, to_both32(moved[0] - base) + to_both32(moved[1]), "volume descriptor: root directory")
 
 
 def path_table_edits(view: ByteView, volume: Volume, tree: Tree, moves: Moves) -> Iterator[Edit]:
@@ -89,10 +111,10 @@ def path_table_edits(view: ByteView, volume: Volume, tree: Tree, moves: Moves) -
             length = 8 + data[at] + data[at] % 2
             if not data[at] or at + length > size:
                 raise MalformedError(f"the record at byte {at} leaves the path table", where=where)
-            block = int(struct.unpack_from(order, data, at + 2)[0])
+            block = int(struct.unpack_from(order, data, at + 2)[0]) + volume.base
             if block not in tree.directories:
                 raise MalformedError(f"the path table names block {block}, where no directory is", where=where)
             new = moves.directory(block)
             if new != block:
-                yield Edit(table.lba * BLOCK + at + 2, struct.pack(order, new), "path table")
+                yield Edit(table.lba * BLOCK + at + 2, struct.pack(order, new - volume.base), "path table")
             at += length

@@ -5,17 +5,19 @@ Each check stands alone, so that support for a layout removes one of them.
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.iso9660.descriptors import Kind, Naming
-from respin.formats.iso9660.eltorito import SYSTEM_ID
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS
-from respin.formats.iso9660.image import SECOND_SET, IsoImage
-from respin.formats.iso9660.mbr import LARGE_GEOMETRY, PROTECTIVE, geometry_of
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.iso9660.partitions import growth_step, partitions
 from respin.formats.iso9660.systemarea import BootCode
 from respin.formats.iso9660.tree import Node
 from respin.safepath import show
+
+_MAX_STEP = 32 * 1024
+"""Blocks (64 MiB): more than any cylinder needs that a builder of ISO images chooses."""
 
 _REMEDY = "respin changes nothing in an image whose layout it doesn't handle; `respin inspect` shows what was found"
 
@@ -35,45 +37,38 @@ def require_spliceable(image: IsoImage) -> None:
             raise UnsupportedError(found, where=image.name, remedy=_REMEDY, finding="unsupported-layout")
 
 
-def _second_set(image: IsoImage) -> Optional[str]:
-    if image.second_set:
-        return (
-            f"the image has a second superblock with directory trees of its own at block {SECOND_SET} "
-            "(xorriso's partition_offset=16)"
-        )
-    return None
-
-
 def _udf(image: IsoImage) -> Optional[str]:
     return "the image is also a UDF file system" if image.udf else None
 
 
 def _apple(image: IsoImage) -> Optional[str]:
-    kinds = image.system_area.apm_partitions
-    if image.system_area.hfs or "Apple_HFS" in kinds:
-        return "the image has an Apple partition map or volume header with an HFS or HFS+ file system"
-    return f"the image has an Apple partition map ({', '.join(map(show, kinds))})" if kinds else None
+    if image.system_area.hfs:
+        return "the image is also an HFS or HFS+ file system"
+    starts = {extent.lba * SECTORS for file in image.files.values() for extent in file.extents}
+    starts |= {entry.lba * SECTORS for entry in image.boot}
+    for partition in image.system_area.apm:
+        if partition.has_hfs and partition.first not in starts:
+            return f"Apple partition {partition.number} is an HFS or HFS+ file system over the files of the image"
+    return None
 
 
-def _volume_set(image: IsoImage) -> Optional[str]:
+def _volumes(image: IsoImage) -> Optional[str]:
     for tree in image.trees:
         for volume in tree.volumes:
             if volume.set_size > 1 or volume.sequence > 1:
                 return f"the image is volume {volume.sequence} of a set of {volume.set_size}"
             if volume.naming is Naming.OTHER:
                 return "the image has a supplementary volume descriptor with an unknown character set"
-            if volume.space_size != image.volume_space_size:
-                return "the volume descriptors disagree on the size of the volume"
     return None
 
 
 def _descriptors(image: IsoImage) -> Optional[str]:
     records = [descriptor for descriptor in image.descriptors if descriptor.kind is Kind.BOOT_RECORD]
     for record in records:
-        if record.boot_system != SYSTEM_ID:
+        if record.boot_catalog is None:
             return f"the image has a boot record of the unknown system {show(record.boot_system)!r}"
-    if len(records) > 1:
-        return "the image has several El Torito boot records"
+    if len({record.boot_catalog for record in records}) > 1:
+        return "the image has boot records that lead to different boot catalogues"
     if any(descriptor.kind is Kind.PARTITION for descriptor in image.descriptors):
         return "the image has a volume partition descriptor"
     return None
@@ -101,13 +96,6 @@ def _record(node: Node) -> Optional[str]:
     return None
 
 
-def _boot_images(image: IsoImage) -> Optional[str]:
-    for entry in image.boot:
-        if entry.path is None:
-            return f"the boot image for {entry.platform_name} at block {entry.lba} is in no file of the image"
-    return None
-
-
 def _boot_code(image: IsoImage) -> Optional[str]:
     area = image.system_area
     if area.boot_code is BootCode.OTHER:
@@ -128,41 +116,20 @@ def _gpt(image: IsoImage) -> Optional[str]:
 
 
 def _partitions(image: IsoImage) -> Optional[str]:
-    starts = {extent.lba for file in image.files.values() for extent in file.extents}
-    for what, start, end in _all_partitions(image):
-        if start >= image.volume_space_size * SECTORS:
-            return f"{what} was appended behind the file system (sector {start})"
-        if start and (start % SECTORS or start // SECTORS not in starts):
-            return f"{what} begins at sector {start}, where no file of the image begins"
+    for what, start, end in partitions(image.system_area):
         if not start < end <= image.view.size // SECTOR:
             return f"{what} ends at sector {end}, before its start or behind the end of the image"
-    for partition in image.system_area.mbr.partitions if image.system_area.mbr is not None else ():
-        cylinder = LARGE_GEOMETRY[0] * LARGE_GEOMETRY[1]
-        if geometry_of(partition) == LARGE_GEOMETRY and partition.end % cylinder == 0:
-            return f"MBR partition {partition.number} is laid out in cylinders of 255 heads and 63 sectors"
+    if growth_step(image.system_area) > _MAX_STEP:
+        return f"the partition tables want cylinders of {growth_step(image.system_area) * BLOCK} bytes"
     return None
 
 
-def _all_partitions(image: IsoImage) -> Iterator[Tuple[str, int, int]]:
-    """What to call each partition, its first sector, the sector behind its last; protective ones left out."""
-    area = image.system_area
-    if area.mbr is not None:
-        for partition in area.mbr.partitions:
-            if partition.kind != PROTECTIVE:
-                yield f"MBR partition {partition.number}", partition.start, partition.end
-    if area.gpt is not None:
-        for entry in area.gpt.primary.partitions():
-            yield f"GPT partition {entry.index + 1}", entry.first, entry.last + 1
-
-
 _CHECKS: Tuple[Callable[[IsoImage], Optional[str]], ...] = (
-    _second_set,
     _udf,
     _apple,
-    _volume_set,
+    _volumes,
     _descriptors,
     _records,
-    _boot_images,
     _boot_code,
     _gpt,
     _partitions,

@@ -30,7 +30,7 @@ class Entry:
         return self.raw[4:]
 
     def block(self, where: str) -> int:
-        """The block number that a CE, CL or PL entry names."""
+        """The block number that a CE, CL or PL entry names, as recorded."""
         if len(self.raw) < 12:
             raise MalformedError(f"a {self.signature.decode('latin-1')} entry is too short", where=where)
         return both32(self.raw, 4, where)
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Area:
-    """A continuation area: block, byte offset in it, length in bytes."""
+    """A continuation area: block (from the start of the image), byte offset in it, length in bytes."""
 
     block: int
     offset: int
@@ -74,17 +74,19 @@ def skip_length(system_use: bytes) -> Optional[int]:
     return None
 
 
-def read_entries(view: ByteView, system_use: bytes, offset: int) -> Tuple[Tuple[Entry, ...], Tuple[Area, ...]]:
+def read_entries(
+    view: ByteView, system_use: bytes, offset: int, base: int = 0
+) -> Tuple[Tuple[Entry, ...], Tuple[Area, ...]]:
     """All entries of a record, continuation areas followed, and those areas.
 
-    ``system_use`` stands at byte ``offset`` of the image. Raises MalformedError for entries that leave their field
-    and for continuation areas that chain in a circle.
+    ``system_use`` stands at byte ``offset`` of the image, in a volume that begins at block ``base``.
+    Raises MalformedError for entries that leave their field and for continuation areas that chain in a circle.
     """
     entries: List[Entry] = []
     areas: List[Area] = []
     field, at = system_use, offset
     while True:
-        following = _read_field(field, at, entries, view.name)
+        following = _read_field(field, at, entries, view.name, base)
         if following is None:
             return tuple(entries), tuple(areas)
         if following in areas or len(areas) == MAX_AREAS:
@@ -96,7 +98,7 @@ def read_entries(view: ByteView, system_use: bytes, offset: int) -> Tuple[Tuple[
         field = view.read(at, following.length)
 
 
-def _read_field(field: bytes, offset: int, entries: List[Entry], name: str) -> Optional[Area]:
+def _read_field(field: bytes, offset: int, entries: List[Entry], name: str, base: int) -> Optional[Area]:
     following = None
     at = 0
     while at + 4 <= len(field) and field[at : at + 2] not in (b"\0\0", b"ST"):
@@ -109,15 +111,18 @@ def _read_field(field: bytes, offset: int, entries: List[Entry], name: str) -> O
         if entry.signature == b"CE":
             if length < 28 or following is not None:
                 raise MalformedError("the continuation entry is too short or not the only one", where=where)
-            following = Area(entry.block(where), both32(entry.raw, 12, where), both32(entry.raw, 20, where))
+            following = Area(entry.block(where) + base, both32(entry.raw, 12, where), both32(entry.raw, 20, where))
             if following.offset + following.length > BLOCK:
                 raise MalformedError("a continuation area crosses the end of its block", where=where)
         at += length
     return following
 
 
-def interpret(entries: Tuple[Entry, ...], where: str) -> RockRidge:
-    """Rock Ridge's reading of ``entries``; MalformedError for entries that are too short or contradict each other."""
+def interpret(entries: Tuple[Entry, ...], where: str, base: int = 0) -> RockRidge:
+    """Rock Ridge's reading of ``entries`` in a volume that begins at block ``base``.
+
+    Raises MalformedError for entries that are too short or contradict each other.
+    """
     name: Optional[bytes] = None
     mode = child = parent = None
     for entry in entries:
@@ -129,9 +134,9 @@ def interpret(entries: Tuple[Entry, ...], where: str) -> RockRidge:
                 raise MalformedError("a PX entry is too short", where=where)
             mode = both32(entry.raw, 4, where)
         elif entry.signature == b"CL":
-            child = entry.block(where)
+            child = entry.block(where) + base
         elif entry.signature == b"PL":
-            parent = entry.block(where)
+            parent = entry.block(where) + base
     signatures = {entry.signature for entry in entries}
     return RockRidge(
         name=name,

@@ -1,6 +1,6 @@
 """The system area (ECMA-119, 6.2.1): what makes the image bootable as a disk.
 
-Master boot record, GUID partition table, and the fact (not the content) of an Apple partition map or an HFS volume.
+Master boot record, GUID partition table, Apple partition map, and the fact (not the content) of an HFS volume.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Iterable, Optional, Tuple
 
 from respin.byteview import ByteView
+from respin.formats.iso9660.apm import ApmPartition, has_hfs, read_apm
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, SYSTEM_AREA
 from respin.formats.iso9660.gpt import SIGNATURE, Gpt, read_gpt
 from respin.formats.iso9660.mbr import Mbr, read_mbr
@@ -30,7 +31,7 @@ GRUB2_SKIP = 4
 
 @dataclass(frozen=True)
 class SystemArea:
-    """The facts; ``apm_partitions`` are the type names of an Apple partition map."""
+    """The facts; ``hfs`` says that the whole image is an HFS or HFS+ volume, too."""
 
     mbr: Optional[Mbr]
     boot_code: BootCode
@@ -39,7 +40,7 @@ class SystemArea:
     gpt: Optional[Gpt]
     broken_gpt: bool
     """A GPT signature, but nothing behind it that could be a table."""
-    apm_partitions: Tuple[str, ...]
+    apm: Tuple[ApmPartition, ...]
     hfs: bool
     in_use: bool
     """Whether any byte of it is set."""
@@ -64,20 +65,7 @@ def read_system_area(view: ByteView, boot_images: Iterable[int]) -> SystemArea:
         boot_image=image,
         gpt=gpt,
         broken_gpt=gpt is None and data[SECTOR : SECTOR + 8] == SIGNATURE,
-        apm_partitions=_apm(data),
-        hfs=data[1024:1026] in (b"BD", b"H+", b"HX"),
+        apm=read_apm(view),
+        hfs=has_hfs(view, 0),
         in_use=any(data),
     )
-
-
-def _apm(data: bytes) -> Tuple[str, ...]:
-    """The partition types of an Apple partition map, whose entries stand 512 or 2048 bytes apart."""
-    for step in (SECTOR, BLOCK):
-        kinds = []
-        for at in range(step, len(data), step):
-            if data[at : at + 4] != b"PM\0\0":
-                break
-            kinds.append(data[at + 48 : at + 80].split(b"\0")[0].decode("latin-1"))
-        if kinds:
-            return tuple(kinds)
-    return ()

@@ -11,7 +11,8 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 from respin.byteview import ByteView
 from respin.errors import MalformedError
 from respin.formats.iso9660.descriptors import Naming, Volume
-from respin.formats.iso9660.records import PARENT, SELF, DirectoryRecord, read_directory
+from respin.formats.iso9660.fields import SYSTEM_AREA
+from respin.formats.iso9660.records import MULTI_EXTENT, PARENT, SELF, DirectoryRecord, read_directory
 from respin.formats.iso9660.susp import Area, Entry, RockRidge, interpret, read_entries, skip_length
 from respin.limits import LIMITS
 
@@ -23,6 +24,10 @@ class Node:
     record: DirectoryRecord
     entries: Tuple[Entry, ...] = ()
     rock_ridge: Optional[RockRidge] = None
+
+    @property
+    def identifier(self) -> bytes:
+        return self.record.identifier
 
     @property
     def is_special(self) -> bool:
@@ -56,18 +61,38 @@ class Tree:
         return self.volumes[0].naming
 
     @property
+    def base(self) -> int:
+        """The block from which recorded block numbers count."""
+        return self.volumes[0].base
+
+    @property
     def root(self) -> Directory:
         return self.directories[self.volumes[0].root_extent]
 
     @property
     def label(self) -> str:
         """What to call the tree in a message."""
-        return self.naming.value + (" with Rock Ridge" if self.skip is not None else "")
+        label = self.naming.value + (" with Rock Ridge" if self.skip is not None else "")
+        return f"{label} (set at block {self.base + SYSTEM_AREA})" if self.base else label
 
     def nodes(self) -> Iterator[Node]:
         """Every record of every directory."""
         for directory in self.directories.values():
             yield from directory.nodes
+
+
+def file_groups(directory: Directory) -> Iterator[Tuple[Node, ...]]:
+    """The records of each file of a directory: several for a file of several extents (6.5.1)."""
+    group: List[Node] = []
+    for node in directory.nodes:
+        if node.record.is_directory:
+            continue
+        group.append(node)
+        if not node.record.flags & MULTI_EXTENT:
+            yield tuple(group)
+            group = []
+    if group:
+        yield tuple(group)
 
 
 def read_tree(view: ByteView, volumes: Tuple[Volume, ...]) -> Tree:
@@ -90,11 +115,11 @@ def read_tree(view: ByteView, volumes: Tuple[Volume, ...]) -> Tree:
         if depth > LIMITS.iso_depth:
             raise MalformedError(f"directories nest deeper than {LIMITS.iso_depth}", where=view.name)
         nodes = []
-        for record in read_directory(view, extent, size):
+        for record in read_directory(view, extent, size, root.base):
             count += 1
             if count > LIMITS.iso_records:
                 raise MalformedError(f"more than {LIMITS.iso_records} directory records", where=view.name)
-            node = _node(view, record, skip, areas)
+            node = _node(view, record, skip, areas, root.base)
             nodes.append(node)
             if record.is_directory and not node.is_special:
                 queue.append((record.extent, record.size, depth + 1))
@@ -103,7 +128,7 @@ def read_tree(view: ByteView, volumes: Tuple[Volume, ...]) -> Tree:
 
 
 def _skip(view: ByteView, volume: Volume) -> Optional[int]:
-    first = next(read_directory(view, volume.root_extent, volume.root_size), None)
+    first = next(read_directory(view, volume.root_extent, volume.root_size, volume.base), None)
     if first is None or first.identifier != SELF:
         raise MalformedError(
             "the root directory doesn't begin with a record of itself",
@@ -112,12 +137,12 @@ def _skip(view: ByteView, volume: Volume) -> Optional[int]:
     return skip_length(first.system_use)
 
 
-def _node(view: ByteView, record: DirectoryRecord, skip: Optional[int], areas: Dict[Area, None]) -> Node:
+def _node(view: ByteView, record: DirectoryRecord, skip: Optional[int], areas: Dict[Area, None], base: int) -> Node:
     if skip is None:
         return Node(record)
     field, offset = record.system_use, record.offset + record.system_use_start
     if field[:2] != b"SP":  # the SP entry itself is never skipped over
         field, offset = field[skip:], offset + skip
-    entries, found = read_entries(view, field, offset)
+    entries, found = read_entries(view, field, offset, base)
     areas.update(dict.fromkeys(found))
-    return Node(record, entries, interpret(entries, f"{view.name}, directory record at byte {record.offset}"))
+    return Node(record, entries, interpret(entries, f"{view.name}, directory record at byte {record.offset}", base))
