@@ -6,7 +6,7 @@ Names in the root directory of the respun ISO, found through directory records t
 - ``/respin.restore``: how the vendor's ISO comes back from this one (:mod:`respin.provenance.restoremap`).
 - ``/respin.evidence``: what others signed, and the statement speaks of (:mod:`respin.provenance.evidence`).
 - ``/respin.sig``: a slot of fixed size for signatures over the statement. It lies where the media check doesn't look
-  (isomd5sum skips the last 15 sectors of the volume), so signing later changes no other byte. It counts as zeros.
+  (the last 15 sectors of the file system), so signing later changes no other byte. It counts as zeros.
 
 The 512 bytes of the media check in the primary volume descriptor, if there is one, depend on the statement; they count
 as spaces. Verification computes them anew, so they are covered all the same.

@@ -435,7 +435,7 @@ def test_more_than_4_gib_go_into_several_extents_and_back(tmp_path: Path) -> Non
     """Written as a sparse file, so that this takes no time; listed by programs that read records themselves."""
     tree = layouts.make_tree(tmp_path)
     base = tmp_path / "base.iso"
-    layouts.LAYOUTS["lorax-10"](tree, base)
+    layouts.LAYOUTS["lorax-10"](tree, base, "LARGE")
     large = (1 << 32) + 123_456_789
     sizes = {PAYLOAD: large, "/images/huge.img": (1 << 32) - 1, "/images/huger.img": 2 * large}
     out = tmp_path / "out.iso"

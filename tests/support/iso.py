@@ -73,17 +73,21 @@ def make_tree(directory: Path, files: Optional[Mapping[str, Content]] = None) ->
     return tree
 
 
-def genisoimage(tree: Path, iso: Path, *options: str, joliet: bool = True, uefi: bool = True) -> Path:
+def genisoimage(
+    tree: Path, iso: Path, *options: str, joliet: bool = True, uefi: bool = True, label: str = VOLUME_ID
+) -> Path:
     """Master ``tree`` the way livecd-tools did."""
     naming = ["-r", "-hide-rr-moved", *(["-J", "-hide-joliet-trans-tbl"] if joliet else [])]
     boot = BIOS + (UEFI if uefi else [])
-    run(["genisoimage", "-quiet", *naming, "-V", VOLUME_ID, "-o", str(iso), *boot, *options, str(tree)])
+    run(["genisoimage", "-quiet", *naming, "-V", label, "-o", str(iso), *boot, *options, str(tree)])
     return iso
 
 
-def xorrisofs(tree: Path, iso: Path, *options: str, boot: Sequence[str] = (*BIOS, *UEFI)) -> Path:
+def xorrisofs(
+    tree: Path, iso: Path, *options: str, boot: Sequence[str] = (*BIOS, *UEFI), label: str = VOLUME_ID
+) -> Path:
     """Master ``tree`` the way newer builders do."""
-    run(["xorrisofs", "-quiet", "-R", "-J", "-V", VOLUME_ID, "-o", str(iso), *boot, *options, str(tree)])
+    run(["xorrisofs", "-quiet", "-R", "-J", "-V", label, "-o", str(iso), *boot, *options, str(tree)])
     return iso
 
 

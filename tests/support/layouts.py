@@ -1,15 +1,16 @@
 """The layouts of ISO images that vendors ship, made at run time by the programs that vendors use.
 
-``LAYOUTS`` names them; every maker masters a file tree as ``make_tree`` makes it.
+``LAYOUTS`` names them; every maker masters a file tree as ``make_tree`` makes it, under a label.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Optional
+from typing import Callable, Dict, List, Mapping, Optional
 
 from respin.process import run
 from tests.support import iso
@@ -58,24 +59,25 @@ def esp_image(path: Path, loader: Path) -> Path:
     return path
 
 
-def _lorax_7(tree: Path, path: Path) -> None:
-    iso.xorrisofs(tree, path, "--hardlinks")
+def _lorax_7(tree: Path, path: Path, label: str) -> None:
+    iso.xorrisofs(tree, path, "--hardlinks", label=label)
     run(["isohybrid", "--uefi", str(path)])
     run(["implantisomd5", "--supported-iso", str(path)])
 
 
-def _lorax_8(tree: Path, path: Path) -> None:
-    iso.genisoimage(tree, path, "-cache-inodes")
+def _lorax_8(tree: Path, path: Path, label: str) -> None:
+    iso.genisoimage(tree, path, "-cache-inodes", label=label)
     run(["isohybrid", "--uefi", str(path)])
     run(["implantisomd5", str(path)])
 
 
-def _lorax_9(tree: Path, path: Path) -> None:
-    iso.xorrisofs(tree, path, "--hardlinks", "-isohybrid-mbr", str(iso.HYBRID_MBR), "-isohybrid-gpt-basdat")
+def _lorax_9(tree: Path, path: Path, label: str) -> None:
+    hybrid = ["-isohybrid-mbr", str(iso.HYBRID_MBR), "-isohybrid-gpt-basdat"]
+    iso.xorrisofs(tree, path, "--hardlinks", *hybrid, label=label)
     run(["implantisomd5", str(path)])
 
 
-def _grub(tree: Path, path: Path, *options: str) -> None:
+def _grub(tree: Path, path: Path, label: str, *options: str) -> None:
     """The EFI image is appended behind the file system and is in no file of it."""
     esp = tree.parent / "esp.img"
     shutil.move(str(tree / ESP), str(esp))
@@ -84,37 +86,37 @@ def _grub(tree: Path, path: Path, *options: str) -> None:
     boot = ["-c", "boot.cat", "--boot-catalog-hide", "-b", GRUB_IMAGE, "-no-emul-boot", "-boot-load-size", "4"]
     boot += ["-boot-info-table", "--grub2-boot-info", "-eltorito-alt-boot", "-e"]
     boot += ["--interval:appended_partition_2:all::", "-no-emul-boot"]
-    iso.xorrisofs(tree, path, "--hardlinks", *hybrid, *options, boot=boot)
+    iso.xorrisofs(tree, path, "--hardlinks", *hybrid, *options, boot=boot, label=label)
     run(["implantisomd5", str(path)])
 
 
-def _lorax_10(tree: Path, path: Path) -> None:
-    _grub(tree, path)
+def _lorax_10(tree: Path, path: Path, label: str) -> None:
+    _grub(tree, path, label)
 
 
-def _hidden_boot_image(tree: Path, path: Path) -> None:
-    _grub(tree, path, "-hide", "eltorito.img", "-hide-joliet", "eltorito.img")
+def _hidden_boot_image(tree: Path, path: Path, label: str) -> None:
+    _grub(tree, path, label, "-hide", "eltorito.img", "-hide-joliet", "eltorito.img")
 
 
-def _mac(tree: Path, path: Path) -> None:
+def _mac(tree: Path, path: Path, label: str) -> None:
     third = ["-eltorito-alt-boot", "-e", "EFI/BOOT/BOOTX64.EFI", "-no-emul-boot"]
-    iso.genisoimage(tree, path, *third)
+    iso.genisoimage(tree, path, *third, label=label)
     run(["isohybrid", "--uefi", "--mac", str(path)])
     run(["implantisomd5", str(path)])
 
 
-def _live_build(tree: Path, path: Path) -> None:
+def _live_build(tree: Path, path: Path, label: str) -> None:
     hybrid = ["-isohybrid-mbr", str(iso.HYBRID_MBR), "-partition_offset", "16"]
     names = ["-joliet-long", "-l", "-cache-inodes", "-iso-level", "3", "-r"]
-    iso.xorrisofs(tree, path, *names, *hybrid, "-isohybrid-gpt-basdat", "-isohybrid-apm-hfsplus")
+    iso.xorrisofs(tree, path, *names, *hybrid, "-isohybrid-gpt-basdat", "-isohybrid-apm-hfsplus", label=label)
 
 
-def _kiwi(tree: Path, path: Path) -> None:
+def _kiwi(tree: Path, path: Path, label: str) -> None:
     """By xorriso's own commands: no GPT, and the EFI image directly behind the files."""
     esp = tree.parent / "esp.img"
     shutil.move(str(tree / ESP), str(esp))
     path.unlink(missing_ok=True)
-    argv = ["xorriso", "-outdev", str(path), "-padding", "0", "-joliet", "on", "-volid", iso.VOLUME_ID]
+    argv = ["xorriso", "-outdev", str(path), "-padding", "0", "-joliet", "on", "-volid", label]
     argv += ["-map", str(tree), "/"]
     for setting in (
         f"grub bin_path={GRUB_IMAGE}",
@@ -134,13 +136,13 @@ def _kiwi(tree: Path, path: Path) -> None:
     run(argv)
 
 
-def _classic(tree: Path, path: Path) -> None:
-    iso.genisoimage(tree, path)
+def _classic(tree: Path, path: Path, label: str) -> None:
+    iso.genisoimage(tree, path, label=label)
     run(["isohybrid", "--uefi", str(path)])
     run(["implantisomd5", str(path)])
 
 
-LAYOUTS: Dict[str, Callable[[Path, Path], None]] = {
+LAYOUTS: Dict[str, Callable[[Path, Path, str], None]] = {
     "classic": _classic,
     "lorax-7": _lorax_7,
     "lorax-8": _lorax_8,
@@ -159,7 +161,7 @@ def build(directory: Path, layout: str, files: Optional[Mapping[str, iso.Content
     """An ISO of one of the layouts in ``directory``."""
     tree = make_tree(directory, files)
     path = directory / f"{layout}.iso"
-    LAYOUTS[layout](tree, path)
+    LAYOUTS[layout](tree, path, iso.VOLUME_ID)
     shutil.rmtree(tree)
     return path
 
@@ -168,3 +170,15 @@ def report(path: Path) -> str:
     """What xorriso says about boot images and partition tables."""
     argv = ["xorriso", "-indev", str(path), "-report_el_torito", "plain", "-report_system_area", "plain"]
     return subprocess.run(argv, capture_output=True, check=True).stdout.decode("utf-8", "replace")
+
+
+def without_numbers(report: str) -> List[str]:
+    """A report less what a splice may change: blocks, sizes, and the image's own size."""
+    kept = []
+    for line in report.splitlines():
+        if re.match(r"(El Torito (boot img|catalog)|MBR partition |GPT (start|lba)|APM start)", line):
+            line = re.sub(r" +\d+", " N", line)
+        elif line.startswith("ISO image size"):
+            continue
+        kept.append(line)
+    return kept

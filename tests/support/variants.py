@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Callable, Optional, Sequence
 
+from tests.support import layouts
+
 LABEL = "example-node-1.0"
 _BOOT = (
     *("-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot", "-boot-load-size", "4"),
@@ -56,6 +58,18 @@ def variant(
     run("mksquashfs", image.parents[1], packed, "-quiet", "-no-progress", "-noappend", "-all-root", *pack)
     shutil.rmtree(directory / "work")
     return mastered(stock, directory, packed)
+
+
+def of_layout(stock: Path, directory: Path, layout: str) -> Path:
+    """``stock`` mastered again as another vendor would, with what that vendor's layout needs beside it."""
+    tree = directory / "tree"
+    run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
+    run("chmod", "-R", "u+w", tree)
+    layouts.grub_image(tree / layouts.GRUB_IMAGE)
+    iso = directory / "node.iso"
+    layouts.LAYOUTS[layout](tree, iso, LABEL)
+    shutil.rmtree(tree)
+    return iso
 
 
 def mastered(stock: Path, directory: Path, root: Path) -> Path:

@@ -1,7 +1,8 @@
 """ISO 9660 images: reading them, and splicing replaced and new files into one.
 
-``image`` reads (over ``descriptors``, ``tree``, ``names``, ``eltorito`` and ``systemarea``); ``plan`` splices (over
-``support`` and ``references``, which refuse, ``layout``, ``rootdir`` and the two ``relocate`` modules).
+``image`` reads (over ``descriptors``, ``volumes``, ``tree``, ``names``, ``eltorito`` and ``systemarea``); ``plan``
+splices (over ``support`` and ``separable``, which refuse, ``ends``, ``layout``, ``rebuilt`` and the two ``relocate``
+modules).
 """
 
 from respin.formats.iso9660.eltorito import BootEntry
