@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Callable, List, Protocol, Tuple
 
 from respin.errors import RespinError
+from tests.fuzzing.erofs import ErofsParts
 from tests.fuzzing.ext import ExtParts
 from tests.fuzzing.nested import INNER, NestedParts
-from tests.fuzzing.readers import read_ext, read_flat, read_nested
+from tests.fuzzing.readers import read_erofs, read_ext, read_flat, read_nested
 from tests.fuzzing.squashfs import SquashfsParts
 from tests.support.flatroots import pack
-from tests.support.images import EPOCH, KiB, build_ext, debugfs
+from tests.support.images import EPOCH, KiB, build_ext, debugfs, run
 
 
 class Spoiler(Protocol):
@@ -43,6 +44,7 @@ class Format:
 
 
 _DEVICES = ("-p", "null c 666 0 5 1 3", "-p", "disk b 660 0 6 259 70000", "-p", "pipe i 600 7 8 f")
+_UUID = "6c1d9ea3-2d05-4c0f-9ac1-7e5a7ba4e6d1"
 _STORED = ("-noI", "-noX", "-noF", "-noD", "-noId")
 
 
@@ -78,6 +80,17 @@ def _ext(fs: str, *options: str) -> Callable[[Path], bytes]:
             "mknod null c 1 3",
         )
         return image.read_bytes()
+
+    return make
+
+
+def _erofs(*options: str) -> Callable[[Path], bytes]:
+    def make(tmp: Path) -> bytes:
+        source = _tree(tmp / "tree", 6)
+        _attributes(source)
+        os.mkfifo(source / "pipe")
+        run("mkfs.erofs", "--quiet", "-U", _UUID, "-T", str(EPOCH), *options, tmp / "image", source)
+        return (tmp / "image").read_bytes()
 
     return make
 
@@ -130,4 +143,8 @@ FORMATS: Tuple[Format, ...] = (
     Format("ext3", _ext("ext3", "-J", "size=1"), ExtParts, read_ext),
     Format("ext4", _ext("ext4", "-O", "^has_journal,64bit,metadata_csum"), ExtParts, read_ext),
     Format("ext4-inline", _ext("ext4", "-O", "^has_journal,inline_data", "-I", "512"), ExtParts, read_ext),
+    Format("erofs", _erofs(), ErofsParts, read_erofs),
+    Format("erofs-chunks", _erofs("-Enoinline_data", "--chunksize=4096"), ErofsParts, read_erofs),
+    Format("erofs-lz4", _erofs("-zlz4hc", "-Eztailpacking"), ErofsParts, read_erofs),
+    Format("erofs-lz4-big", _erofs("-zlz4hc", "-C16384"), ErofsParts, read_erofs),
 )

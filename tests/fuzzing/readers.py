@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List
 
 from respin.byteview import BytesView, ByteView
 from respin.errors import RespinError
+from respin.formats.erofs import ErofsImage
 from respin.formats.ext import ExtImage
 from respin.formats.squashfs import Kind, PatchedView, SquashfsImage, SquashfsRoot, splice_file
 from respin.formats.squashfs.extension import first_other_byte, read_extension
@@ -82,6 +83,18 @@ def read_ext(data: bytes, seed: bytes) -> Refusals:
     """An ext image."""
     refused: Refusals = []
     _read_ext(refused, BytesView(data, "image"), BytesView(seed, "seed"))
+    return refused
+
+
+def read_erofs(data: bytes, seed: bytes) -> Refusals:
+    """An erofs image."""
+    refused: Refusals = []
+    with _step(refused):
+        image = ErofsImage.open(BytesView(data, "image"))
+        _read_tree(refused, image)
+        with _step(refused):
+            if _modest(image):
+                visit_all(ErofsImage.open(BytesView(seed, "seed")), image, lambda path, was, now: None)
     return refused
 
 
