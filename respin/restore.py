@@ -19,6 +19,7 @@ from respin.provenance.carrier import find_iso
 from respin.provenance.layout import EVIDENCE, MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE, RESTORE, SLOT, STATEMENT
 from respin.provenance.restoremap import RestoredView
 from respin.scratch import Workspace
+from respin.unchanged import changes_told
 from respin.workspace import Output, refuse_inputs
 from respin.writing import write_all
 
@@ -39,8 +40,9 @@ def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force:
         workspace = stack.enter_context(Workspace(tmpdir))
         fd = open_input(iso_path)
         stack.callback(os.close, fd)
+        stack.enter_context(changes_told(fd, str(iso_path)))
         iso = IsoImage.open(find_iso(FileView(fd, str(iso_path))).view)
-        output = stack.enter_context(Output(output_path, force=force))
+        output = stack.enter_context(Output(output_path, force=force, reaper=workspace.reaper))
         view = open_restored(iso, workspace.path, stack)
         with output.writing():
             sha256 = view.verify(progress, lambda data: write_all(output.fd, data))

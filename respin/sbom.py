@@ -24,6 +24,7 @@ from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
 from respin.provenance.purl import package_url
+from respin.unchanged import unchanged
 from respin.verify.statement import is_respun, read_statement
 from respin.workspace import Workspace, write_file
 
@@ -66,7 +67,7 @@ def sbom(request: SbomRequest, progress: Progress = SILENT) -> Sbom:
     """
     fd = open_input(request.iso)
     try:
-        with Workspace(request.tmpdir) as workspace:
+        with Workspace(request.tmpdir) as workspace, unchanged(fd, str(request.iso)):
             node = open_readable(FileView(fd, str(request.iso)), built_in())
             with progress.step("reading the root's packages"):
                 bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)

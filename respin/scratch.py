@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import List, Mapping, Optional, Sequence, Type
+from typing import List, Mapping, Optional, Sequence, Tuple, Type
 
 from respin.errors import BuildError
 
@@ -30,9 +30,41 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Reads its orders until its standard input is closed, which the kernel does when the parent dies of anything. A parent
 # that ends by itself says so; one that was killed may have left a program that starts again what was just ended.
 _REAPER = """
-import json, sys
+import json, os, sys
 lines = [json.loads(line) for line in sys.stdin]
 killed = not (lines and lines[-1] == "end")
+def status(path):
+    try:
+        found = os.lstat(path)
+        return [found.st_dev, found.st_ino]
+    except OSError:
+        return None
+def undo(path, kept, ours):
+    now = status(path)
+    if kept is None or status(kept) is None:
+        if now is not None and now == ours and kept is None:
+            os.unlink(path)
+    elif now is None or now == ours:
+        os.replace(kept, path)
+    else:
+        os.unlink(kept)
+unfinished = []
+for order in lines if killed else []:
+    if order == "published":
+        unfinished = []
+    elif isinstance(order, dict) and "undo" in order:
+        unfinished = order["undo"]
+for one in unfinished:
+    try:
+        undo(*one)
+    except OSError:
+        pass
+for order in lines if killed else []:
+    if isinstance(order, dict) and "unlink" in order:
+        try:
+            os.unlink(order["unlink"])
+        except OSError:
+            pass
 for again in range(1 + killed):
     for order in lines:
         if isinstance(order, dict) and "run" in order:
@@ -67,6 +99,24 @@ class Reaper:
     def run(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run a program; whatever it says is lost."""
         self._order({"run": list(argv), "env": dict(env)})
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file, if this process is killed."""
+        self._order({"unlink": str(path.absolute())})
+
+    def undo(self, names: Sequence[Tuple[Path, Optional[Path], Optional[Tuple[int, int]]]]) -> None:
+        """Take back the giving of names if this process is killed before it says :meth:`published`.
+
+        For each name: a second name of the file that it had before, if there was one, and device and inode number of
+        the one that it gets, if it gets one. A name that somebody else has given meanwhile stays as it is.
+        """
+        self._order(
+            {"undo": [(str(path.absolute()), kept and str(kept.absolute()), ours) for path, kept, ours in names]}
+        )
+
+    def published(self) -> None:
+        """There is nothing to take back any more."""
+        self._order("published")
 
     def close(self) -> None:
         """Have it all done now, and wait for it."""

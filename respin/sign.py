@@ -1,7 +1,8 @@
 """Signing a respun ISO later, elsewhere, or once more: the signature slot is filled in place, the sidecars are renewed.
 
 Nobody signs a damaged ISO: its statement must match its bytes first. Everything that can fail is done before the first
-byte is written; then the slot is written at once, and nothing else in the ISO is touched.
+byte is written; then the slot is written at once, and nothing else in the ISO is touched. The statement covers nothing
+of the slot, so one that was torn by a power cut can be written anew as safely as an empty one is filled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin.byteview import FileView, chunks
 from respin.errors import BuildError, UsageError
+from respin.formats import dsse
 from respin.formats.iso9660.image import IsoImage
 from respin.node.base import read_small
 from respin.progress import SILENT, Progress
@@ -24,13 +26,13 @@ from respin.provenance.layout import SLOT, STATEMENT
 from respin.provenance.signing import CheckedSigner, Signatory, lock
 from respin.scratch import Workspace
 from respin.verify.reading import read_through
-from respin.verify.statement import extent, read_statement, subject_masks, verify_media_check, verify_subject
+from respin.verify.statement import extent, statement_and_slot, subject_masks, verify_media_check, verify_subject
 from respin.workspace import cannot_write, publish_all, staged_file
 
 
 @dataclass(frozen=True)
 class SignRequest:
-    """What to sign, and by whom. ``key`` is a full fingerprint.
+    """What to sign, and by whom. ``key`` is a full fingerprint. ``force`` writes the slot anew, whatever it holds.
 
     ``command`` is a program that signs; without it ``gnupg_home`` holds the secret key. With it, a ``gnupg_home`` that
     holds the public key has the signatures checked before they are written.
@@ -41,19 +43,22 @@ class SignRequest:
     gnupg_home: Optional[Path] = None
     command: Optional[str] = None
     tmpdir: Optional[Path] = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
 class SignedIso:
     """A signed ISO: its new plain digest, the keys that the slot's signatures are filed under, the files beside it.
 
-    ``checked`` says whether the new signatures were verified with the public key before they were written.
+    ``dropped`` are keys whose signatures the slot does not have any more. ``checked`` says whether the new signatures
+    were verified with the public key before they were written.
     """
 
     iso: Path
     sha256: str
     size: int
     keys: Tuple[str, ...]
+    dropped: Tuple[str, ...]
     sidecars: Tuple[Path, ...]
     checked: bool
     base: str
@@ -67,6 +72,7 @@ class SignedIso:
             "sha256": self.sha256,
             "size": self.size,
             "signatures": list(self.keys),
+            "dropped": list(self.dropped),
             "sidecars": [str(path) for path in self.sidecars],
             "checked": self.checked,
             "base": self.base,
@@ -88,7 +94,9 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         stack.callback(os.close, fd)
         view = FileView(fd, str(request.iso))
         iso = IsoImage.open(view)
-        raw, envelope = read_statement(iso)
+        raw, before = statement_and_slot(iso)
+        where = f"{request.iso}:/{SLOT}"
+        envelope = dsse.Envelope(raw, dsse.IN_TOTO) if request.force else slot.decode(before, raw, where=where)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         offset, size = extent(iso, SLOT)
         masks = subject_masks(iso, claims)
@@ -99,14 +107,17 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         content = slot.encode(signed)
         sha256 = _digest(view, offset, content, progress)
         files = _sidecars(request.iso, raw, sha256, view.size, signer)
-        outputs = [stack.enter_context(staged_file(path, data, force=True)) for path, data in files]
+        reaper = workspace.reaper
+        outputs = [stack.enter_context(staged_file(path, data, force=True, reaper=reaper)) for path, data in files]
         _write_slot(fd, offset, content, request.iso)
         publish_all(outputs, _stale(request.iso, [path for path, _ in files]))
+        keys = tuple(one.keyid for one in signed.signatures)
         return SignedIso(
             request.iso,
             sha256,
             view.size,
-            tuple(one.keyid for one in signed.signatures),
+            keys,
+            tuple(name for name in slot.names(before) if name not in keys),
             tuple(path for path, _ in files),
             signer.checked,
             claims.base_name,

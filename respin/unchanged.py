@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import Iterator, Tuple
 
-from respin.errors import UnsupportedError, VerificationError
+from respin.errors import PolicyError, UnsupportedError, VerificationError
 
 
 @contextmanager
@@ -21,14 +21,22 @@ def unchanged(fd: int, where: str) -> Iterator[None]:
     A refusal of what was read from such a file is told as the change that it comes from.
     """
     before = _stamp(fd)
+    with changes_told(fd, where):
+        yield
+    if _stamp(fd) != before:
+        raise _changed(where)
+
+
+@contextmanager
+def changes_told(fd: int, where: str) -> Iterator[None]:
+    """The same for whoever proves otherwise that what came out is right: only a refusal is told as the change."""
+    before = _stamp(fd)
     try:
         yield
-    except (VerificationError, UnsupportedError) as error:
+    except (VerificationError, PolicyError, UnsupportedError) as error:
         if _stamp(fd) != before:
             raise _changed(where) from error
         raise
-    if _stamp(fd) != before:
-        raise _changed(where)
 
 
 def _stamp(fd: int) -> Tuple[int, int, int]:

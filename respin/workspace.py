@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import re
-import secrets
-import signal
-import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Type
 
 from respin.errors import BuildError, UsageError
-from respin.scratch import NO_SPACE, lock_file
+from respin.naming import PART, hidden_name, link_unnamed, linked, uninterrupted, wait_for_lock
+from respin.scratch import NO_SPACE, Reaper, lock_file
 from respin.scratch import Workspace as Workspace
 from respin.writing import write_all
-
-_PART = re.compile(r"\.respin-[0-9a-f]{16}\.part")
-_TO_THE_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Output:
     """A file that has no name until :meth:`publish`: an interrupted build leaves nothing to be mistaken for a result.
 
     ``fd`` is open for reading and writing; ``force`` says that an existing file is to be replaced. Where the file
-    system knows no files without a name, it has a hidden one (``.respin-*.part``), which is removed at the end, and by
-    the next command that writes there if this one is killed.
+    system knows no files without a name, it has a hidden one (``.respin-*.part``), which is removed at the end: by the
+    ``reaper`` if this process is killed, or by the next command that writes there.
     """
 
-    def __init__(self, target: Path, *, force: bool = False) -> None:
+    def __init__(self, target: Path, *, force: bool = False, reaper: Optional[Reaper] = None) -> None:
         self.target = target
         self.force = force
+        self.reaper = reaper
         self._part: Optional[Path] = None
         refuse_existing(target, force=force)
         _sweep(target.parent)
@@ -49,8 +43,14 @@ class Output:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-        self._part = _part(self.target)
+        self._part = self._hidden_name()
         return os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def _hidden_name(self) -> Path:
+        part = hidden_name(self.target)
+        if self.reaper is not None:
+            self.reaper.unlink(part)
+        return part
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -65,9 +65,15 @@ class Output:
         with self.writing():
             os.fsync(self.fd)
             if self.force and self._part is None:
-                part = _part(self.target)
-                _link(self.fd, part)
+                part = self._hidden_name()
+                link_unnamed(self.fd, part)
                 self._part = part
+
+    @property
+    def identity(self) -> Tuple[int, int]:
+        """Device and inode number."""
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
 
     def publish(self) -> None:
         """Give the file its name, on disk; nobody ever sees half of it."""
@@ -76,11 +82,11 @@ class Output:
     def _name(self) -> None:
         """One system call; see :func:`publish_all`."""
         if self._part is None:
-            _link(self.fd, self.target)
+            link_unnamed(self.fd, self.target)
         elif self.force:
             os.replace(self._part, self.target)
             self._part = None
-        elif not _linked(self._part, self.target):
+        elif not linked(self._part, self.target):
             refuse_existing(self.target, force=False)
             os.rename(self._part, self.target)  # a file system without links, such as a USB stick's
             self._part = None
@@ -103,27 +109,36 @@ class Output:
 def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
     """Give files of one directory their names, in this order, and remove the ``stale`` ones among them: all or none.
 
-    What they replace comes back when one of them fails. Ctrl-C and SIGTERM wait for the few system calls that it
-    takes, and so does another command that publishes in the same directory. Only a kill or a power cut in between
-    leaves some with the new name and some without.
+    What they replace comes back when one of them fails, and when this process is killed in between: the first one's
+    reaper sees to that. Ctrl-C and SIGTERM wait for the few system calls that it takes, and so does another command
+    that publishes in the same directory. Only a power cut in between, or a kill of the reaper, too, leaves some with
+    the new name and some without; so does any kill where the file system has no hard links.
     """
     for output in outputs:
         output.prepare()
-    parent = outputs[0].target.parent
+    parent, reaper = outputs[0].target.parent, outputs[0].reaper
+    new = {output.target: output for output in outputs}
     with ExitStack() as stack:
         directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, directory)
-        _wait_for_lock(directory)
-        stack.enter_context(_uninterrupted())
+        wait_for_lock(directory)
+        stack.enter_context(uninterrupted())
         undo: List[Tuple[Path, Optional[Path]]] = []  # (what was named or removed, the file that was there before)
+        replaced = [*stale, *(path for path, output in new.items() if output.force)]
+        kept = {path: hidden_name(path) for path in replaced if os.path.lexists(path)}
+        if reaper is not None:
+            ours = {path: output.identity for path, output in new.items()}
+            reaper.undo([(path, kept.get(path), ours.get(path)) for path in {**kept, **ours}])
+            for second in kept.values():
+                reaper.unlink(second)
         target = parent
         try:
-            for old in [*stale, *(output.target for output in outputs if output.force)]:
-                kept = _part(old)
-                if _linked(old, kept):
-                    undo.append((old, kept))
-            for target in stale:
-                target.unlink(missing_ok=True)
+            for old, second in kept.items():
+                if linked(old, second):
+                    undo.append((old, second))
+            for target in kept:
+                if target not in new:
+                    target.unlink(missing_ok=True)
             for output in outputs:
                 target = output.target
                 output._name()
@@ -137,19 +152,23 @@ def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
                     path.unlink(missing_ok=True)
                 else:
                     os.replace(before, path)
+                    before.unlink(missing_ok=True)  # what has two names already keeps both, by rename(2)
             if isinstance(error, FileExistsError):
                 raise _exists(target) from error
             if isinstance(error, OSError):
                 raise cannot_write(target, error) from error
             raise
+        finally:
+            if reaper is not None:
+                reaper.published()
         for _, before in undo:
             if before is not None:
                 before.unlink(missing_ok=True)
 
 
-def staged_file(target: Path, data: bytes, *, force: bool = False) -> Output:
+def staged_file(target: Path, data: bytes, *, force: bool = False, reaper: Optional[Reaper] = None) -> Output:
     """A small file with its content on the disk and without its name so far."""
-    output = Output(target, force=force)
+    output = Output(target, force=force, reaper=reaper)
     try:
         with output.writing():
             write_all(output.fd, data)
@@ -162,7 +181,7 @@ def staged_file(target: Path, data: bytes, *, force: bool = False) -> Output:
 
 def write_file(target: Path, data: bytes, *, force: bool = False) -> None:
     """Write a small file whole or not at all."""
-    with staged_file(target, data, force=force) as output:
+    with Reaper() as reaper, staged_file(target, data, force=force, reaper=reaper) as output:
         output.publish()
 
 
@@ -186,15 +205,6 @@ def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
                 )
 
 
-def _link(fd: int, target: Path) -> None:
-    """Give an unnamed file a name. Without a directory descriptor CPython calls link(2), which follows no symlink."""
-    descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.link(str(fd), target, src_dir_fd=descriptors, follow_symlinks=True)
-    finally:
-        os.close(descriptors)
-
-
 def _exists(target: Path) -> UsageError:
     return UsageError(
         "the output exists already", where=str(target), remedy="name another, or overwrite it with --force"
@@ -212,21 +222,6 @@ def cannot_write(target: Path, error: OSError) -> BuildError:
     )
 
 
-def _part(target: Path) -> Path:
-    return target.parent / f".respin-{secrets.token_hex(8)}.part"
-
-
-def _linked(source: Path, target: Path) -> bool:
-    """Give a file a second name; False when that cannot be done. FileExistsError if the name is taken."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
 def _sweep(directory: Path) -> None:
     """Remove what killed commands left in ``directory``: files that nobody holds a lock on."""
     place = -1
@@ -235,7 +230,7 @@ def _sweep(directory: Path) -> None:
         if not lock_file(place):
             return  # somebody publishes there right now
         with os.scandir(directory) as entries:
-            names = [entry.name for entry in entries if _PART.fullmatch(entry.name)]
+            names = [entry.name for entry in entries if PART.fullmatch(entry.name)]
         for name in names:
             fd = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -248,31 +243,3 @@ def _sweep(directory: Path) -> None:
     finally:
         if place >= 0:
             os.close(place)
-
-
-def _wait_for_lock(directory: int) -> None:
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-    except OSError:
-        pass  # a file system without locks
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Signals that would interrupt wait until the end. Only the main thread gets to see them in Python."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: List[int] = []
-    before = {number: signal.getsignal(number) for number in _TO_THE_END}
-    for number, handler in before.items():
-        if callable(handler):
-            signal.signal(number, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if callable(handler):
-                signal.signal(number, handler)
-        for one in came:
-            signal.raise_signal(one)

@@ -107,7 +107,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
         edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
-        output = stack.enter_context(Output(request.output, force=request.force))
+        output = stack.enter_context(Output(request.output, force=request.force, reaper=workspace.reaper))
         job = SealJob(
             base=base,
             plan=plan,

@@ -28,6 +28,7 @@ from respin.provenance.carrier import find_iso
 from respin.provenance.layout import STATEMENT
 from respin.restore import restore_to
 from respin.trust import TrustStore
+from respin.unchanged import changes_told
 from respin.verify.statement import is_respun, read_statement, verify_signatures, verify_subject
 from respin.workspace import Workspace, refuse_existing, refuse_inputs
 
@@ -108,6 +109,7 @@ def start_from(
         )
     fd = open_input(request.base)
     stack.callback(os.close, fd)
+    stack.enter_context(changes_told(fd, str(request.base)))
     name = request.base.name
     had: Tuple[str, ...] = ()
     iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)

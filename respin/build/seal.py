@@ -214,6 +214,9 @@ def _publish(
     elif output.force:
         stale = sidecar.paths(output.target)  # of a signed ISO that is replaced by an unsigned one
     with ExitStack() as stack:
-        staged = [stack.enter_context(staged_file(path, data, force=output.force)) for path, data in files]
+        staged = [
+            stack.enter_context(staged_file(path, data, force=output.force, reaper=output.reaper))
+            for path, data in files
+        ]
         publish_all([*staged, output], stale)
     return tuple(path for path, _ in files)

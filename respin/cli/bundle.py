@@ -15,6 +15,7 @@ from respin.bundle.signing import DetachedSigner
 from respin.cli.common import Group, Session, force_option, json_option, trust_option
 from respin.errors import UsageError
 from respin.formats.openpgp import Signer
+from respin.scratch import Reaper
 from respin.trust import TrustStore
 from respin.workspace import Output, Workspace, write_file
 
@@ -45,7 +46,7 @@ def create_command(session: Session, spec: Path, out_dir: Path, force: bool, jso
         draft = create(spec, workspace.path, console)
         try:
             target = out_dir / draft.manifest.file_name
-            _publish(draft, target, force=force)
+            _publish(draft, target, workspace.reaper, force=force)
             document = {**summary.describe(draft.bundle)[1], "path": str(target)}
         finally:
             draft.bundle.close()
@@ -83,7 +84,7 @@ def sign_command(
                 member = draft.bundle.member(SIGNATURE)
                 write_file(bundle_path / SIGNATURE, member.read() if member else b"", force=True)
             else:
-                _publish(draft, bundle_path, force=True)
+                _publish(draft, bundle_path, workspace.reaper, force=True)
             document = {**summary.describe(draft.bundle)[1], "path": str(bundle_path)}
         finally:
             draft.bundle.close()
@@ -139,8 +140,8 @@ def _signer(key: Optional[str], gnupg_home: Optional[Path], command: Optional[st
     return Signer(home, key)
 
 
-def _publish(draft: Draft, target: Path, *, force: bool) -> None:
-    with Output(target, force=force) as output:
+def _publish(draft: Draft, target: Path, reaper: Reaper, *, force: bool) -> None:
+    with Output(target, force=force, reaper=reaper) as output:
         with output.writing():
             draft.write(output.fd)
         output.publish()

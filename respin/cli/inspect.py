@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from typing import Optional
+from typing import ContextManager, Optional
 
 import click
 
@@ -21,6 +21,7 @@ from respin.report.inspect import render
 from respin.report.rootfiles import line
 from respin.rootfiles import list_files, open_file
 from respin.trust import TrustStore
+from respin.unchanged import unchanged
 
 
 @click.command("inspect", cls=Command)
@@ -58,36 +59,42 @@ def inspect(
     try:
         view = FileView(fd, str(iso))
         if files:
-            _list(session, view, below or "/")
+            _list(session, view, unchanged(fd, str(iso)), below or "/")
         elif cat is not None:
-            _cat(session, view, cat)
+            _cat(session, view, unchanged(fd, str(iso)), cat)
         else:
             beside = sidecar.paths(iso)[0]
             profiles = () if trust is None else known(TrustStore.load(trust, session.tmpdir))
-            found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"", profiles)
+            with unchanged(fd, str(iso)):
+                found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"", profiles)
             session.console.markup(found.to_json(), render(found))
     finally:
         os.close(fd)
 
 
-def _list(session: Session, view: FileView, top: str) -> None:
-    found = list_files(view, top)
-    if session.json_output:
-        entries = [file.to_json() for file in found]
-        session.console.result({"schema": "respin.files/1", "iso": view.name, "files": entries}, "")
-        return
-    for file in found:
-        session.console.line(line(file))
-
-
-def _cat(session: Session, view: FileView, path: str) -> None:
-    content = open_file(view, path)
+def _list(session: Session, view: FileView, guard: ContextManager[None], top: str) -> None:
     if not session.json_output:
-        for piece in chunks(content):
-            session.console.raw(piece)
+        with guard:
+            for file in list_files(view, top):
+                session.console.line(line(file))
         return
-    if content.size > LIMITS.small_file:
-        raise UsageError(f"{path} has {content.size} bytes, too many for one JSON document", remedy="leave out --json")
-    text = base64.b64encode(content.read(0, content.size)).decode("ascii")
+    with guard:
+        entries = [file.to_json() for file in list_files(view, top)]
+    session.console.result({"schema": "respin.files/1", "iso": view.name, "files": entries}, "")
+
+
+def _cat(session: Session, view: FileView, guard: ContextManager[None], path: str) -> None:
+    if not session.json_output:
+        with guard:
+            for piece in chunks(open_file(view, path)):
+                session.console.raw(piece)
+        return
+    with guard:
+        content = open_file(view, path)
+        if content.size > LIMITS.small_file:
+            raise UsageError(
+                f"{path} has {content.size} bytes, too many for one JSON document", remedy="leave out --json"
+            )
+        text = base64.b64encode(content.read(0, content.size)).decode("ascii")
     document = {"schema": "respin.file/1", "iso": view.name, "path": path, "size": content.size, "content": text}
     session.console.result(document, "")

@@ -20,15 +20,23 @@ from respin.sign import sign as run_sign
 @click.option("--key", required=True, metavar="FPR", help="Full fingerprint of the signing key.")
 @click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home (default: $GNUPGHOME).")
 @click.option("--signer", "command", metavar="CMD", help="Program that reads stdin and prints an armored signature.")
+@click.option("--force", is_flag=True, help="Write the slot anew: what it holds is dropped, damaged or not.")
 @json_option
 @click.pass_obj
 def sign(
-    session: Session, iso: Path, key: str, gnupg_home: Optional[Path], command: Optional[str], json_output: bool
+    session: Session,
+    iso: Path,
+    key: str,
+    gnupg_home: Optional[Path],
+    command: Optional[str],
+    force: bool,
+    json_output: bool,
 ) -> None:
     """Sign or countersign a respun ISO in place; the files beside it are renewed.
 
     The ISO must be what its statement says, or nothing is written. The signature goes into the slot that the ISO has
-    for it; no other byte changes. A signature filed under the same key is replaced, others stay.
+    for it; no other byte changes. A signature filed under the same key is replaced, others stay. A slot that is
+    damaged, by a power cut while it was written, is refused; with --force it is written anew.
 
     With --signer the program is run three times: for the statement in the ISO, for the one beside it, and for the
     CHECKSUM. A GnuPG home with the public key has its signatures checked before they are written.
@@ -42,7 +50,7 @@ def sign(
     if home is None and command is None and os.environ.get("GNUPGHOME"):
         home = Path(os.environ["GNUPGHOME"])
     console = session.console
-    done = run_sign(SignRequest(iso, key, home, command, session.tmpdir), console)
+    done = run_sign(SignRequest(iso, key, home, command, session.tmpdir, force), console)
     console.markup(done.to_json(), Text("\n".join(_lines(done))))
     if not done.checked:
         console.warn(
@@ -53,6 +61,7 @@ def sign(
 def _lines(done: SignedIso) -> "list[str]":
     return [
         f"{done.iso}: signed by {', '.join(done.keys)}",
+        *(f"  not signed any more by {key}: have it signed again" for key in done.dropped),
         f"  it is {show(done.base)} with {', '.join(show(str(plugin['name'])) for plugin in done.plugins)}",
         f"  {done.size} bytes, sha256 {done.sha256}",
         *(f"  beside it: {path}" for path in done.sidecars),

@@ -25,6 +25,7 @@ from respin.node.profile import Profile
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
+from respin.unchanged import unchanged
 from respin.verify.statement import read_statement
 from respin.workspace import Workspace
 
@@ -72,6 +73,7 @@ def diff(a: Path, b: Path, tmpdir: Optional[Path] = None, progress: Progress = S
         for path in (a, b):
             fd = open_input(path)
             stack.callback(os.close, fd)
+            stack.enter_context(unchanged(fd, str(path)))
             views.append(FileView(fd, str(path)))
         return diff_views(views[0], views[1], workspace.path, progress)
 

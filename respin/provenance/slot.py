@@ -8,11 +8,19 @@ zeros, is an unsigned respin.
 from __future__ import annotations
 
 import base64
+import re
+from typing import Tuple
 
 from respin import strictjson
 from respin.errors import MalformedError, VerificationError
 from respin.formats import dsse
 from respin.provenance.layout import SLOT_SIZE
+
+_DAMAGED = (
+    "get the ISO again from its maker; if it is yours and signing it was interrupted, `respin sign --force` writes the"
+    " slot anew, without what it holds"
+)
+_NAME = re.compile(rb'"keyid":"([0-9A-F]{40}|[0-9A-F]{64})"')
 
 
 def encode(envelope: dsse.Envelope) -> bytes:
@@ -39,6 +47,18 @@ def decode(slot: bytes, statement: bytes, *, where: str) -> dsse.Envelope:
 
     Raises MalformedError unless the slot is exactly what :func:`encode` writes: nothing else may hide in it.
     """
+    try:
+        return _decode(slot, statement, where)
+    except MalformedError as error:
+        raise MalformedError(error.what, where=error.where, remedy=_DAMAGED, finding=error.finding) from error
+
+
+def names(slot: bytes) -> Tuple[str, ...]:
+    """What the signatures in a slot are filed under, as far as that can be read in one that is damaged."""
+    return tuple(dict.fromkeys(name.decode("ascii") for name in _NAME.findall(slot)))
+
+
+def _decode(slot: bytes, statement: bytes, where: str) -> dsse.Envelope:
     unsigned = dsse.Envelope(statement, dsse.IN_TOTO)
     if slot == bytes(len(slot)):
         return unsigned

@@ -25,6 +25,7 @@ from respin.provenance.statement import Claims
 from respin.reproduce.inputs import ReproduceRequest, base_claim, plugins_in_order, require_architecture
 from respin.safepath import show
 from respin.trust import TrustStore
+from respin.unchanged import unchanged
 from respin.verify.statement import extent, read_statement
 from respin.workspace import Workspace, refuse_existing, refuse_inputs
 
@@ -144,6 +145,7 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
 def _opened(path: Path, stack: ExitStack) -> FileView:
     fd = open_input(path)
     stack.callback(os.close, fd)
+    stack.enter_context(unchanged(fd, str(path)))
     return FileView(fd, str(path))
 
 

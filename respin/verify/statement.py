@@ -55,6 +55,15 @@ def read_statement(iso: IsoImage) -> Tuple[bytes, dsse.Envelope]:
 
     Raises VerificationError when the ISO carries none, MalformedError when statement or slot are not as they should be.
     """
+    raw, content = statement_and_slot(iso)
+    return raw, slot.decode(content, raw, where=f"{iso.view.name}:/{SLOT}")
+
+
+def statement_and_slot(iso: IsoImage) -> Tuple[bytes, bytes]:
+    """The bytes of the statement and of the slot, whatever is in them.
+
+    Raises VerificationError when the ISO carries none, MalformedError for a slot that lies somewhere else.
+    """
     if not is_respun(iso) or f"/{SLOT}" not in iso.files:
         raise VerificationError(
             "this ISO carries no statement: it was not made by respin, or the statement was taken out",
@@ -70,7 +79,7 @@ def read_statement(iso: IsoImage) -> Tuple[bytes, dsse.Envelope]:
             where=f"{iso.view.name}:/{SLOT}",
             finding="bad-slot",
         )
-    return raw, slot.decode(iso.read(f"/{SLOT}", SLOT_SIZE), raw, where=f"{iso.view.name}:/{SLOT}")
+    return raw, iso.read(f"/{SLOT}", SLOT_SIZE)
 
 
 def verify_signatures(iso: IsoImage, envelope: dsse.Envelope, trust: TrustStore, tmpdir: Path) -> JudgedSignatures:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterator, Mapping
 
 import pytest
 
@@ -80,6 +82,32 @@ def _good_plugin(forge: Forge, files: Mapping[str, str]) -> Path:
         sections='%pre\nuseradd -r -M -s /usr/sbin/nologin good\n%post\ntest "$(uname -r)" != ""\n',
         effects='users = ["good"]\ngroups = ["good"]',
     )
+
+
+@pytest.fixture(scope="session")
+def installed(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The root of the respun Node as an installer copies it, made without respin's readers."""
+    directory = tmp_path_factory.mktemp("installed")
+    squashfs, image, mount = (
+        directory / "squashfs.img",
+        directory / "squashfs-root/LiveOS/ext3fs.img",
+        directory / "mnt",
+    )
+    command = ["osirrox", "-indev", respun.iso, "-extract", "/LiveOS/squashfs.img", squashfs]
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["unsquashfs", "-n", squashfs], cwd=directory, check=True, capture_output=True)
+    mount.mkdir()
+    mounted = subprocess.run(["fuse2fs", image, mount, "-o", "ro"], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.strip()}")
+    try:
+        subprocess.run(["cp", "-a", mount, directory / "root"], check=True)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    squashfs.unlink()
+    shutil.rmtree(directory / "squashfs-root")
+    yield directory / "root"
+    shutil.rmtree(directory)
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ from tests.support import rawiso
 from tests.support.forge import Done, Forge, respin
 
 B = 2048
+SECTOR = 512
 
 
 @pytest.fixture
@@ -193,6 +194,76 @@ def test_nobody_signs_a_damaged_iso(forge: Forge, iso: Path, tmp_path: Path) -> 
     stock = tmp_path / "stock.iso"
     shutil.copy(forge.iso, stock)
     assert sign(forge, stock, "respin").json["error"]["finding"] == "no-statement"
+
+
+def torn(iso: Path, new: bytes, sectors: List[int]) -> None:
+    """What a power cut leaves of a write to the slot: some sectors of it."""
+    offset, _ = slot(iso)
+    with iso.open("r+b") as file:
+        for number in sectors:
+            file.seek(offset + number * SECTOR)
+            file.write(new[number * SECTOR :][:SECTOR])
+
+
+def test_a_torn_slot_is_refused_and_can_be_signed_anew(
+    forge: Forge, respun: Respun, iso: Path, trust: Path, tmp_path: Path
+) -> None:
+    """Countersigning is cut off: each sector of the slot is old or new."""
+    offset, size = slot(iso)
+    old = iso.read_bytes()[offset : offset + size]
+    assert sign(forge, iso, "unknown").code == 0
+    new = iso.read_bytes()[offset : offset + size]
+    ours, theirs = forge.keys.fingerprints["respin"], forge.keys.fingerprints["unknown"]
+    differing = [n for n in range(size // SECTOR) if old[n * SECTOR :][:SECTOR] != new[n * SECTOR :][:SECTOR]]
+    assert len(differing) > 1
+    for sectors in (differing[:1], differing[1:]):
+        shutil.copy(respun.iso, iso)
+        torn(iso, new, sectors)
+        before = sha256(iso)
+        assert forge.verify(iso, base=None).code == 3
+        refused = sign(forge, iso, "respin")
+        assert refused.code == 3
+        assert refused.json["error"]["where"] == f"{iso}:/respin.sig"
+        assert "--force" in refused.json["error"]["remedy"]
+        assert sha256(iso) == before
+        done = sign(forge, iso, "respin", "--force")
+        assert done.code == 0, done.err
+        assert (done.json["signatures"], set(done.json["dropped"]) - {theirs}) == ([ours], set())
+        assert forge.verify(iso, base=None).code == 0
+        mended = iso.read_bytes()
+        assert mended[:offset] + mended[offset + size :] == (
+            respun.iso.read_bytes()[:offset] + respun.iso.read_bytes()[offset + size :]
+        )
+        assert f"= {sha256(iso)}\n" in (tmp_path / "out.iso.CHECKSUM").read_text()
+
+
+def test_signing_anew_drops_what_the_slot_holds_and_says_so(forge: Forge, iso: Path, trust: Path) -> None:
+    """Also the way out of a slot with a signature in it that is broken and not one's own."""
+    other = base64.b64encode(forge.keys.detach_sign("unknown", b"another statement")).decode()
+    put(iso, [*signatures(iso), {"keyid": forge.keys.fingerprints["unknown"], "sig": other}])
+    assert forge.verify(iso, base=None, trust=trust).code == 3
+    assert sign(forge, iso, "respin").code == 0
+    assert forge.verify(iso, base=None, trust=trust).code == 3, "others' signatures stay"
+    done = sign(forge, iso, "respin", "--force")
+    assert done.json["dropped"] == [forge.keys.fingerprints["unknown"]]
+    assert forge.verify(iso, base=None, trust=trust).code == 0
+    assert sign(forge, iso, "unknown").json["dropped"] == []
+
+
+def test_nobody_signs_a_damaged_iso_by_force(forge: Forge, iso: Path) -> None:
+    offset, _ = slot(iso)
+    for place in (40_000_000, offset - 1):
+        with iso.open("r+b") as file:
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1]))
+            file.flush()
+            done = sign(forge, iso, "respin", "--force")
+            assert done.code == 3, done.err
+            file.seek(place)
+            file.write(byte)
+    assert sign(forge, iso, "respin", "--force").code == 0
 
 
 def test_two_do_not_sign_at_once(forge: Forge, iso: Path) -> None:

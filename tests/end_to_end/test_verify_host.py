@@ -20,32 +20,6 @@ DATA = "usr/share/good/data"
 FACTS = "usr/share/respin/facts.json"
 
 
-@pytest.fixture(scope="module")
-def installed(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The root of the respun Node as an installer copies it, made without respin's readers."""
-    directory = tmp_path_factory.mktemp("installed")
-    squashfs, image, mount = (
-        directory / "squashfs.img",
-        directory / "squashfs-root/LiveOS/ext3fs.img",
-        directory / "mnt",
-    )
-    command = ["osirrox", "-indev", respun.iso, "-extract", "/LiveOS/squashfs.img", squashfs]
-    subprocess.run(command, check=True, capture_output=True)
-    subprocess.run(["unsquashfs", "-n", squashfs], cwd=directory, check=True, capture_output=True)
-    mount.mkdir()
-    mounted = subprocess.run(["fuse2fs", image, mount, "-o", "ro"], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount: {mounted.stderr.strip()}")
-    try:
-        subprocess.run(["cp", "-a", mount, directory / "root"], check=True)
-    finally:
-        subprocess.run(["umount", mount], check=True)
-    squashfs.unlink()
-    shutil.rmtree(directory / "squashfs-root")
-    yield directory / "root"
-    shutil.rmtree(directory)
-
-
 class Changer:
     """Changes a root, and takes it back at the end."""
 

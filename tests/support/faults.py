@@ -5,26 +5,37 @@ The steps are those that a recorded run reports, so a new step is covered withou
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import select
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PATIENCE = 400
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step as it was recorded: number and title, how often it advanced, how long it took, whether in the sandbox."""
+    """A step as it was recorded: number and title, how often it advanced, how often it read the input that was watched,
+    whether there was a sandbox, and when it started and ended."""
 
     number: int
     title: str
     advances: int
-    seconds: float
+    reads: int
     sandbox: bool
+    started: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
 
 
 @dataclass(frozen=True)
@@ -54,8 +65,9 @@ class Fault:
 class Ended:
     """How a run ended (``code``: exit status, negative: signal) and what it left.
 
-    ``left`` has, by the name of each watched directory, the files in it with their digests. ``survivors`` are processes
-    that ran on. ``fired``: the fault's step was reached; one that only waits for other work may not be there each time.
+    ``left`` has, by the name of each watched directory, the files in it with their digests; ``same`` the digests of the
+    outputs without their slots. ``survivors`` are processes that ran on. ``fired``: the fault's step was reached; one
+    that only waits for other work may not be there each time.
     """
 
     code: int
@@ -64,6 +76,7 @@ class Ended:
     seconds: float
     steps: Sequence[Step]
     left: Mapping[str, Dict[str, str]]
+    same: Mapping[str, str]
     survivors: Sequence[str]
     mounts_stayed: bool
     fired: bool
@@ -76,6 +89,37 @@ class Ended:
         error = document["error"]
         assert isinstance(error, dict)
         return error
+
+
+class _Server:
+    """Has :mod:`tests.support.faulty` perform specifications; started when the first one comes."""
+
+    def __init__(self) -> None:
+        self._process: Optional[subprocess.Popen[str]] = None
+
+    def run(self, spec: Path) -> int:
+        """The status of the process that performed it."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.faulty"],
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+                cwd=CHECKOUT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            atexit.register(self._process.kill)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{spec}\n")
+        self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            self._process.kill()
+            raise AssertionError(f"{spec} was not done after {PATIENCE} seconds")
+        return int(self._process.stdout.readline())
+
+
+_SERVER = _Server()
 
 
 class Stage:
@@ -96,12 +140,14 @@ class Stage:
         kill_after: Optional[float] = None,
         kill_with: int = 9,
         limits: Optional[Mapping[int, int]] = None,
-        stdout: Any = subprocess.PIPE,
+        slots: Optional[Mapping[str, Tuple[int, int]]] = None,
+        reads_of: Optional[Path] = None,
     ) -> Ended:
         """Run ``respin ARGV --tmpdir TMP``.
 
         ``mounts``: directories that get a file system of so many bytes; ``copies``: files (in those) to make first.
         ``limits``: resource limits of the command. ``kill_after``: seconds until it gets the signal ``kill_with``.
+        ``slots``: the ranges of outputs that are left out of ``same``. ``reads_of``: the input whose reads are counted.
         """
         spec = {
             "argv": [*map(str, argv), "--tmpdir", str(self.tmp)],
@@ -114,33 +160,29 @@ class Stage:
             "watched": {"tmp": str(self.tmp), "other": str(self.other), "out": str(self.out)},
             # Other processes mount things meanwhile, and that is not this command's doing
             "shared_mounts": not mounts,
-            "steps": str(self.path / "steps.json"),
-            "report": str(self.path / "report.json"),
-            "fired": str(self.path / "fired"),
+            "slots": dict(slots or {}),
+            "reads_of": str(reads_of) if reads_of is not None else "",
+            "environment": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TMPDIR": str(self.other)},
+            **{name: str(self.path / name) for name in ("stdout", "stderr", "steps", "report", "fired")},
         }
-        (self.path / "spec.json").write_text(json.dumps(spec))
-        (self.path / "steps.json").write_text("[]")
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.faulty", str(self.path / "spec.json")],
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TMPDIR": str(self.other)},
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=400,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == 0, done.stderr
-        report = json.loads((self.path / "report.json").read_text())
-        recorded = json.loads((self.path / "steps.json").read_text())
+        for name in ("stdout", "stderr", "report", "fired"):
+            (self.path / name).unlink(missing_ok=True)
+        (self.path / "spec").write_text(json.dumps(spec))
+        (self.path / "steps").write_text("[]")
+        code = _SERVER.run(self.path / "spec")
+        out, err = ((self.path / name).read_text() for name in ("stdout", "stderr"))
+        assert "Traceback" not in err, err
+        assert code == 0, err
+        report = json.loads((self.path / "report").read_text())
+        recorded = json.loads((self.path / "steps").read_text())
         return Ended(
             code=report["status"],
-            out=done.stdout or "",
-            err=done.stderr,
+            out=out,
+            err=err,
             seconds=report["seconds"],
             steps=[Step(number, **one) for number, one in enumerate(recorded)],
             left=report["left"],
+            same=report["same"]["out"],
             survivors=report["survivors"],
             mounts_stayed=report["mounts"],
             fired=report["fired"],

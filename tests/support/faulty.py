@@ -1,6 +1,7 @@
-"""A process in which ``respin`` runs and something happens to it: ``python -m tests.support.faulty SPEC.json``.
+"""Processes in which ``respin`` runs and something happens to it: ``python -m tests.support.faulty``.
 
-It forks. The child runs the command line with a console whose steps set off the fault. The parent adopts whatever the
+A server has everything imported and forks for each specification that it is told on standard input. That process forks
+again. The child runs the command line with a console whose steps set off the fault. The parent adopts whatever the
 child leaves behind (PR_SET_CHILD_SUBREAPER), waits for it, and writes down what is still there. File systems of limited
 size are mounted in a mount namespace of its own, so that nothing of them can stay either.
 """
@@ -10,15 +11,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import importlib
 import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import respin.cli
+import respin.cli.common as common
 
 PATIENCE = 20.0
 NOSUID_NODEV_NOEXEC = 2 | 4 | 8
@@ -45,6 +51,19 @@ class Director:
             self._done = True
         Path(self.spec["fired"]).touch()
         getattr(self, "_" + fault["action"])(fault)
+
+    def watch_reads(self, path: str) -> None:
+        """Count in each step how often this process reads the file."""
+        wanted = os.stat(path)
+        real = os.pread
+
+        def pread(fd: int, length: int, offset: int) -> bytes:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino) and self.steps:
+                self.steps[-1]["reads"] += 1
+            return real(fd, length, offset)
+
+        os.pread = pread
 
     def middle(self, title: str) -> Optional[threading.Timer]:
         """For steps that do not advance: half of the time that the step took when it was recorded."""
@@ -109,14 +128,15 @@ def run_cli(spec: Dict[str, Any]) -> None:
 
         resource.setrlimit(int(number), (limit, limit))
     director = Director(spec)
-    import respin.cli
-    import respin.cli.common as common
+    if spec["reads_of"]:
+        director.watch_reads(spec["reads_of"])
 
     class Watched(common.Console):
         @contextmanager
         def step(self, title: str, total: Optional[int] = None) -> Iterator[Any]:
             started = time.monotonic()
-            record: Dict[str, Any] = {"title": title, "advances": 0, "seconds": 0.0, "sandbox": bool(agents())}
+            record: Dict[str, Any] = {"title": title, "advances": 0, "reads": 0, "sandbox": bool(agents())}
+            record.update(started=started, ended=started)
             director.steps.append(record)
             with super().step(title, total) as step:
                 director.at(title, "start")
@@ -133,7 +153,7 @@ def run_cli(spec: Dict[str, Any]) -> None:
                     timer.cancel()
                     director.at(title, "middle")
                 director.at(title, "end")
-                record["seconds"] = time.monotonic() - started
+                record["ended"] = time.monotonic()
 
     common.Console = Watched  # type: ignore[misc]
     try:
@@ -156,14 +176,22 @@ def children(parent: int) -> List[int]:
     return found
 
 
-def listing(directory: str) -> Dict[str, str]:
-    """Every path below a directory but the filler, and the SHA-256 of those that are files."""
-    found = {}
+def listing(directory: str, slots: Dict[str, Sequence[int]]) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Every path below a directory but the filler, and the SHA-256 of those that are files.
+
+    The second time with zeros in the files' slots, each (offset, length).
+    """
+    found, without = {}, {}
     for path in Path(directory).rglob("*"):
         if path.name != "filler":
+            name = str(path.relative_to(directory))
             data = path.read_bytes() if path.is_file() else b""
-            found[str(path.relative_to(directory))] = hashlib.sha256(data).hexdigest()
-    return found
+            found[name] = without[name] = hashlib.sha256(data).hexdigest()
+            offset, length = slots.get(name, (0, 0))
+            if length and len(data) >= offset + length:
+                blank = data[:offset] + bytes(length) + data[offset + length :]
+                without[name] = hashlib.sha256(blank).hexdigest()
+    return found, without
 
 
 def agents() -> List[int]:
@@ -227,17 +255,48 @@ def supervise(spec: Dict[str, Any]) -> Dict[str, Any]:
     for left in children(os.getpid()):
         survivors.append(Path(f"/proc/{left}/cmdline").read_bytes().replace(b"\0", b" ").decode())
         os.kill(left, signal.SIGKILL)
+    lists = {name: listing(path, spec["slots"]) for name, path in spec["watched"].items()}
     return {
         "status": status,
         "seconds": seconds,
         "survivors": survivors,
         "mounts": Path("/proc/self/mountinfo").read_text() != mounts and not spec["shared_mounts"],
         "fired": Path(spec["fired"]).exists(),
-        "left": {name: listing(path) for name, path in spec["watched"].items()},
+        "left": {name: found for name, (found, _) in lists.items()},
+        "same": {name: without for name, (_, without) in lists.items()},
     }
 
 
+def perform(spec: Dict[str, Any]) -> None:
+    """In a process of its own: what the specification says, in the environment that it says."""
+    for number, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, spec["stdout"], os.O_WRONLY | os.O_CREAT),
+        (2, spec["stderr"], os.O_WRONLY | os.O_CREAT),
+    ):
+        fd = os.open(name, flags, 0o600)
+        os.dup2(fd, number)
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(spec["environment"])
+    tempfile.tempdir = None
+    found = supervise(spec)
+    Path(spec["report"]).write_text(json.dumps(found))
+
+
+def serve() -> None:
+    """One line in for each specification, one line out when it is done: the status that its process ended with."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            perform(json.loads(Path(line.rstrip("\n")).read_text()))
+            os._exit(0)
+        _, code = os.waitpid(pid, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(code)}\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    chosen = json.loads(Path(sys.argv[1]).read_text())
-    found = supervise(chosen)
-    Path(chosen["report"]).write_text(json.dumps(found))
+    for command in ("build", "bundle", "diff", "reproduce", "restore", "sbom", "sign", "verify"):
+        importlib.import_module(f"respin.cli.{command}")
+    serve()

@@ -193,13 +193,13 @@ def test_of_several_outputs_all_get_their_names_or_none(tmp_path: Path) -> None:
 
 def test_an_interruption_waits_until_all_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = [staged_file(tmp_path / name, b"new") for name in ("a", "b")]
-    real = workspace_module._link
+    real = workspace_module.link_unnamed
 
     def interrupted(fd: int, target: Path) -> None:
         signal.raise_signal(signal.SIGINT)
         real(fd, target)
 
-    monkeypatch.setattr(workspace_module, "_link", interrupted)
+    monkeypatch.setattr(workspace_module, "link_unnamed", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
