@@ -16,6 +16,7 @@ from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.iso9660.moved import AREA_OFFSET, AREA_SIZE
 from respin.formats.openpgp import Signer
+from respin.lint.lint import lint, require_no_new_error
 from respin.medium.derive import MediumRequest
 from respin.medium.edit import MediumEdit
 from respin.node.base import VerifiedBase
@@ -121,6 +122,7 @@ def seal(
     stock = Stock(node, base.claim, job.indexing, protected)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     checked = job.installation.finish(progress)
+    _lint(base, output, trust, progress)
     size = laid.plan.size
     bom = _bill_of_materials(output, final, trust, tmpdir)
     sidecars = _publish(output, final, sha256, size, signer, bom)
@@ -190,6 +192,14 @@ def _verify(
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
     reading = read_back(opened.iso, subject_masks(opened.iso, claims), written, progress)
     return verify_output(opened, claims, signature, reading, stock, trust, tmpdir, progress), reading.plain
+
+
+def _lint(base: VerifiedBase, output: Output, trust: TrustStore, progress: Progress) -> None:
+    """The vendor's own flaws are no reason to refuse; the media check was computed and compared already."""
+    profiles = known(trust)
+    with progress.step("looking for what would not boot"):
+        before = lint(base.view(), profiles, media_check=False)
+        require_no_new_error(before, lint(FileView(output.fd, str(output.target)), profiles, media_check=False))
 
 
 def _bill_of_materials(output: Output, final: bytes, trust: TrustStore, tmpdir: Path) -> bytes:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from typing import ContextManager, Optional
+from typing import ContextManager, Optional, Tuple
 
 import click
 
 from respin.byteview import FileView, chunks
 from respin.cli.common import Command, Session, json_option
-from respin.errors import UsageError
+from respin.errors import PolicyError, UsageError
 from respin.inspect import inspect as run_inspect
 from respin.limits import LIMITS
+from respin.lint.lint import lint as run_lint
 from respin.node.base import open_input, read_small
-from respin.node.knownprofiles import known
+from respin.node.knownprofiles import built_in, known
+from respin.node.profile import Profile
 from respin.provenance import sidecar
+from respin.provenance.carrier import find_iso
 from respin.report.inspect import render
+from respin.report.lint import render as render_lint
 from respin.report.rootfiles import line
 from respin.rootfiles import list_files, open_file
 from respin.trust import TrustStore
@@ -28,17 +32,19 @@ from respin.unchanged import unchanged
 @click.argument("iso", type=click.Path(path_type=Path), metavar="ISO")
 @click.option("--files", is_flag=True, help="List the files of the root image, with all attributes.")
 @click.option("--below", metavar="PATH", help="With --files: only this path and what is below it.")
+@click.option("--lint", is_flag=True, help="Find what would keep the ISO from booting or installing; any vendor's ISO.")
 @click.option("--cat", metavar="PATH", help="Write the content of one file of the root image to standard output.")
 @click.option(
     "--trust", type=click.Path(path_type=Path), metavar="DIR", help="A trust store whose profiles of Nodes count too."
 )
 @json_option
-@click.pass_obj
+@click.pass_context
 def inspect(
-    session: Session,
+    context: click.Context,
     iso: Path,
     files: bool,
     below: Optional[str],
+    lint: bool,
     cat: Optional[str],
     trust: Optional[Path],
     json_output: bool,
@@ -46,15 +52,21 @@ def inspect(
     """Show what an ISO is: layout, kernel, boot setup, plugins, provenance.
 
     Works on stock ISOs too. Nothing is verified, mounted or executed. Results of tests in ISO.intoto.jsonl are shown.
+    With --lint the exit status is 4 when there is an error.
 
     \b
     Examples:
       respin inspect node.iso
       respin inspect node.iso --files --below /etc
       respin inspect node.iso --cat /etc/os-release
+      respin inspect node.iso --lint
     """
-    if (files and cat is not None) or (below is not None and not files):
-        raise UsageError("these options exclude each other", remedy="say --files [--below PATH], or --cat PATH")
+    session = context.find_object(Session)
+    assert session is not None
+    if files + (cat is not None) + lint > 1 or (below is not None and not files):
+        raise UsageError(
+            "these options exclude each other", remedy="say --files [--below PATH], or --cat PATH, or --lint"
+        )
     fd = open_input(iso)
     try:
         view = FileView(fd, str(iso))
@@ -62,14 +74,25 @@ def inspect(
             _list(session, view, unchanged(fd, str(iso)), below or "/")
         elif cat is not None:
             _cat(session, view, unchanged(fd, str(iso)), cat)
+        elif lint:
+            profiles = _profiles(session, trust) or built_in()
+            with unchanged(fd, str(iso)):
+                linted = run_lint(find_iso(view).view, profiles, session.console)
+            session.console.markup(linted.to_json(), render_lint(linted))
+            if not linted.passed:
+                context.exit(PolicyError.exit_code)
         else:
             beside = sidecar.paths(iso)[0]
-            profiles = () if trust is None else known(TrustStore.load(trust, session.tmpdir))
+            profiles = _profiles(session, trust)
             with unchanged(fd, str(iso)):
                 found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"", profiles)
             session.console.markup(found.to_json(), render(found))
     finally:
         os.close(fd)
+
+
+def _profiles(session: Session, trust: Optional[Path]) -> Tuple[Profile, ...]:
+    return () if trust is None else tuple(known(TrustStore.load(trust, session.tmpdir)))
 
 
 def _list(session: Session, view: FileView, guard: ContextManager[None], top: str) -> None:
