@@ -6,6 +6,8 @@ import hashlib
 from typing import Iterable
 
 from respin.byteview import ByteView, chunks
+from respin.errors import UnsupportedError
+from respin.limits import LIMITS
 from respin.progress import SILENT, Progress
 
 
@@ -20,6 +22,20 @@ def sha256_chunks(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def sha256_content(view: ByteView) -> str:
+    """The SHA-256 of a file inside an image; UnsupportedError if it claims more bytes than the limit.
+
+    Holes take no room in an image, so a few bytes may claim content that takes hours to hash.
+    """
+    if view.size > LIMITS.content:
+        raise UnsupportedError(
+            f"the file has {view.size} bytes, more than the limit of {LIMITS.content}",
+            where=view.name,
+            finding="too-large",
+        )
+    return sha256_chunks(chunks(view))
 
 
 def sha256_view(view: ByteView, progress: Progress = SILENT, title: str = "") -> str:

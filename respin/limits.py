@@ -32,6 +32,7 @@ class Limits:
     erofs_inodes: int = 8_000_000
     erofs_directory: int = 64 * MiB
     erofs_depth: int = 256
+    content: int = 16 * GiB  # of a file in a root image that is hashed; half a minute
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
     boot_configuration: int = 1 * MiB
     kernel_module: int = 256 * MiB  # unpacked

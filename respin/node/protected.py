@@ -12,7 +12,7 @@ from typing import Any, Container, Dict, List, Mapping
 
 from respin import strictjson
 from respin.byteview import chunks
-from respin.digest import sha256_chunks, sha256_hex
+from respin.digest import sha256_chunks, sha256_content, sha256_hex
 from respin.formats.iso9660.image import IsoImage
 from respin.node.profile import Profile
 from respin.roottree import RootTree, TreeInode
@@ -68,7 +68,7 @@ def attributes(root: RootTree[Any], inode: TreeInode) -> Dict[str, Any]:
     }
     if stat.S_ISREG(inode.mode):
         found["size"] = inode.size
-        found["sha256"] = sha256_chunks(chunks(root.file_view(inode)))
+        found["sha256"] = sha256_content(root.file_view(inode))
     elif stat.S_ISLNK(inode.mode):
         found["target"] = root.readlink(inode)
     elif not stat.S_ISDIR(inode.mode):

@@ -11,8 +11,7 @@ import stat
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from respin.byteview import chunks
-from respin.digest import sha256_chunks
+from respin.digest import sha256_content
 from respin.errors import MalformedError, VerificationError
 from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
@@ -43,7 +42,7 @@ def attributes(root: RootTree[Any], inode: TreeInode, *, content: bool = True) -
         gid=inode.gid,
         mtime=inode.mtime,
         size=inode.size if regular else 0,
-        sha256=sha256_chunks(chunks(root.file_view(inode))) if regular and content else None,
+        sha256=sha256_content(root.file_view(inode)) if regular and content else None,
         target=root.readlink(inode) if kind is Kind.SYMLINK else None,
         xattrs=dict(root.xattrs(inode)),
     )

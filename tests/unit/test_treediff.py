@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -13,13 +14,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from respin.byteview import BytesView
-from respin.errors import RespinError
+from respin.errors import RespinError, UnsupportedError
 from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.image import SquashfsImage
 from respin.node.treediff import attributes, compare
 from respin.node.treeindex import FILE, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import Change, Delta, Entry, Kind
 from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs
+from tests.unit.test_ext_fuzz import Hostile
 
 BLOCK = 16 * KiB  # small blocks of the squashfs let a small image have many
 SIZE_MIB = 6
@@ -201,3 +203,16 @@ def test_a_nested_image_gives_the_same_index(stock: Path, tmp_path: Path) -> Non
     squashfs = build_squashfs(tmp_path / "squashfs.img", source, block_size=BLOCK)
     nested = SquashfsImage.open(BytesView(squashfs.read_bytes(), "squashfs.img")).open_file("root.img")
     assert TreeIndex(ExtImage.open(nested)).kinds == TreeIndex(opened(stock.read_bytes())).kinds
+
+
+def test_a_file_that_claims_exbibytes_is_not_hashed(tmp_path: Path) -> None:
+    """Its blocks are holes, so the image stays small; hashing zeros would take decades."""
+    hostile = Hostile(tmp_path)
+    before = ExtImage.open(BytesView(bytes(hostile.data), "before"))
+    hostile.inode("/a/text", "<I", 108, 1 << 28)
+    started = time.process_time()
+    with pytest.raises(UnsupportedError) as caught:
+        compare(before, hostile.opened(), Ranges([(0, len(hostile.data))]))
+    assert time.process_time() - started < 2
+    assert (caught.value.finding, caught.value.exit_code) == ("too-large", 7)
+    assert caught.value.where
