@@ -1,4 +1,4 @@
-"""The example Node made as large as a real one: a 4 GiB ext image with about 1.5 GB in it, packed with gzip or xz.
+"""Nodes of any size for measuring: the example Node's root with more files in it, nested or flat, packed again.
 
 The files are this machine's own, from /usr, and generated text; the ISO is mastered with the example's command lines.
 """
@@ -8,62 +8,145 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
+import shutil
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 MiB = 1 << 20
-IMAGE_SIZE = "4G"
-REAL_FILES = 1250 * MiB
 LABEL = "example-node-1.0"  # as in examples/node/build
 LARGEST_FILE = 32 * MiB
-MOST_FILES = 30_000
-GENERATED = 200 * MiB
-ROOT = "/usr/share/benchmark"
+REAL_SHARE = 0.85  # of the bytes; the rest is generated
+PIECE = 5 * MiB
+PLACE = "usr/share/benchmark"
+COMPRESSORS: Dict[str, Tuple[str, ...]] = {
+    "gzip": ("-comp", "gzip", "-Xcompression-level", "6"),  # the example's
+    "xz": ("-comp", "xz"),  # livecd-tools' defaults
+    "zstd": ("-comp", "zstd"),
+}
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-@")
 
 
-def make(world: Path, work: Path, name: str, key: str, compressor: str, *, large: bool) -> Path:
-    """Make WORK/NAME and its CHECKSUM, signed by the vendor's test ``key``, from the example Node in ``world``.
+@dataclass(frozen=True)
+class Shape:
+    """What a root holds beside the example's own: ``size`` bytes in ``inodes`` files (None: as many as that takes).
 
-    ``large`` grows and fills its image; otherwise it is only packed anew.
+    ``free`` bytes are left free in a nested image for what a plugin brings.
     """
-    tree = work / "tree"
-    run("xorriso", "-osirrox", "on", "-indev", world / "node.iso", "-extract", "/", tree)
-    run("chmod", "-R", "u+w", tree)
-    run("unsquashfs", "-q", "-n", "-d", work / "squashfs", tree / "LiveOS/squashfs.img")
-    image = work / "squashfs/LiveOS/ext3fs.img"
-    if large:
-        run("e2fsck", "-fy", image)
-        os.truncate(image, 4096 * MiB)
-        run("resize2fs", image, IMAGE_SIZE)
-        _fill(image, work)
-        run("e2fsck", "-fn", image)
-    (tree / "LiveOS/squashfs.img").unlink()
-    run(*squash(work / "squashfs", tree / "LiveOS/squashfs.img", compressor))
-    run("rm", "-rf", work / "squashfs")
-    for command in master(tree, work / name):
-        run(*command)
-    run("rm", "-rf", tree)
-    _sign(world, work, name, key)
-    return work / name
+
+    size: int = 0
+    inodes: Optional[int] = None
+    free: int = 512 * MiB
 
 
-def _sign(world: Path, work: Path, name: str, key: str) -> None:
-    digest = _sha256(work / name)
-    text = f"# {name}: {(work / name).stat().st_size} bytes\nSHA256 ({name}) = {digest}\n"
-    checksum = work / f"{name}.CHECKSUM"
-    checksum.unlink(missing_ok=True)
-    home = ("--homedir", world / "gnupg", "--batch", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", "")
-    run("gpg", *home, "--local-user", key, "--output", checksum, "--clearsign", stdin=text.encode())
-    run("gpgconf", "--homedir", world / "gnupg", "--kill", "all")
+# The large Node of benchmarks/run: a 4 GiB image in the classic layout.
+REAL = Shape(1450 * MiB, None, 2048 * MiB)
 
 
-def squash(source: Path, output: Path, compressor: str) -> Tuple[object, ...]:
-    """The command line that packs the root image: the example's for gzip, livecd-tools' defaults for xz."""
-    method = {"gzip": ("-comp", "gzip", "-Xcompression-level", "6"), "xz": ("-comp", "xz")}[compressor]
-    return ("mksquashfs", source, output, "-quiet", "-no-progress", "-noappend", *method, "-b", "131072", "-all-root")
+class Roots:
+    """Makes roots of one shape in ``work`` and packs them; a root that several Nodes share is made once."""
+
+    def __init__(self, world: Path, work: Path, shape: Shape) -> None:
+        self._world = world
+        self._work = work
+        self._shape = shape
+        self._payload: Optional[Path] = None
+        work.mkdir(parents=True, exist_ok=True)
+
+    def node(self, name: str, key: str, root: str, compressor: str) -> Tuple[Path, int]:
+        """Make WORK/NAME and its CHECKSUM, signed by the vendor's test ``key``; with it the root's number of inodes."""
+        source = self._nested() if root == "nested" else self._flat()
+        tree, iso = self._work / "iso", self._work / name
+        run("xorriso", "-osirrox", "on", "-indev", self._world / "node.iso", "-extract", "/", tree)
+        run("chmod", "-R", "u+w", tree)
+        image = tree / "LiveOS/squashfs.img"
+        image.unlink()
+        run(*squash(source, image, compressor, root))
+        inodes = _inodes(image, source / "LiveOS/ext3fs.img" if root == "nested" else None)
+        for command in master(tree, iso):
+            run(*command)
+        shutil.rmtree(tree)
+        _sign(self._world, self._work, name, key)
+        return iso, inodes
+
+    def _nested(self) -> Path:
+        """The directory that holds LiveOS/ext3fs.img."""
+        directory = self._work / "nested"
+        if directory.exists():
+            return directory
+        image = _unpacked(self._world / "node.iso", directory)
+        shape = self._shape
+        if shape.size or shape.inodes:
+            payload = self._filled()
+            names = sum(1 for _ in payload.rglob("*"))
+            run("e2fsck", "-fy", image, accept=1)
+            facts = _dumpe2fs(image)
+            for_bytes = image.stat().st_size + int(1.06 * shape.size) + 2 * 4096 * names + shape.free
+            per_inode = facts["Blocks per group"] * facts["Block size"] / facts["Inodes per group"]
+            size = max(for_bytes, int((facts["Inode count"] + names * 1.05) * per_inode))
+            os.truncate(image, size // (4 * MiB) * 4 * MiB)
+            run("resize2fs", image)
+            _write_all(payload, image)
+            run("e2fsck", "-fn", image)
+        return directory
+
+    def _flat(self) -> Path:
+        """The directory that holds the root."""
+        directory = self._work / "flat"
+        if directory.exists():
+            return directory
+        if os.geteuid():
+            raise SystemExit("only root can make a flat root with its owners")
+        image, mount = _unpacked(self._world / "node.iso", self._work / "unpacked"), self._work / "mount"
+        mount.mkdir()
+        run("fuse2fs", "-o", "ro", image, mount)
+        try:
+            run("cp", "-a", mount, directory)
+        finally:
+            run("umount", mount)
+        run("rm", "-rf", self._work / "unpacked", directory / "lost+found")
+        if self._shape.size or self._shape.inodes:
+            run("cp", "-a", self._filled(), directory / PLACE)
+        return directory
+
+    def _filled(self) -> Path:
+        if self._payload is None:
+            self._payload = fill(self._work / "payload", self._shape)
+        return self._payload
+
+
+def fill(directory: Path, shape: Shape) -> Path:
+    """Make files of the asked number and bytes together: real ones first, then generated ones."""
+    left, real = shape.size, 0
+    for path in _real_files():
+        size = path.stat().st_size
+        if left - size < (1 - REAL_SHARE) * shape.size or (shape.inodes and real >= shape.inodes // 2):
+            break
+        target = directory / str(path)[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        left, real = left - size, real + 1
+    count = shape.inodes - real if shape.inodes else max(1, left // PIECE)
+    pool = text(1, PIECE)
+    for number in range(count):
+        target = directory / f"generated/{number // 1000}/{number}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beginning with its number, so that no two are the same.
+        at = number * 4099 % (PIECE // 2)
+        length = left // count
+        content = f"{number}\n{pool[at:]}{pool}" if length < PIECE // 2 else text(number, length)
+        target.write_text(content[:length], "ascii")
+    return directory
+
+
+def squash(source: Path, output: Path, compressor: str, root: str) -> Tuple[object, ...]:
+    """The command line that packs a root image."""
+    owners = ("-all-root",) if root == "nested" else ()
+    quiet = ("-quiet", "-no-progress", "-noappend")
+    return ("mksquashfs", source, output, *quiet, *COMPRESSORS[compressor], "-b", "131072", *owners)
 
 
 def master(tree: Path, output: Path) -> List[Tuple[object, ...]]:
@@ -87,52 +170,67 @@ def run(*argv: object, stdin: bytes = b"", accept: int = 0) -> bytes:
     return done.stdout
 
 
-def _fill(image: Path, work: Path) -> None:
-    """Write real and generated files into the image with debugfs."""
-    by_directory: Dict[str, List[Tuple[str, Path]]] = {}
-    for path in _real_files():
-        by_directory.setdefault(f"{ROOT}{path.parent}", []).append((path.name, path))
-    for number in range(GENERATED // (5 * MiB)):
-        path = work / f"generated-{number}"
-        path.write_text(_text(number, 5 * MiB), "ascii")
-        by_directory.setdefault(f"{ROOT}/generated", []).append((path.name, path))
-    lines: List[str] = []
-    made = {"/usr/share"}
-    for directory in sorted(by_directory):
-        parts = directory.split("/")
-        for end in range(2, len(parts) + 1):
-            parent = "/".join(parts[:end])
-            if parent not in made and parent.startswith(ROOT):
-                lines.append(f"mkdir {parent}")
-                made.add(parent)
-        lines.append(f"cd {directory}")
-        lines += [f"write {source} {name}" for name, source in by_directory[directory]]
+def text(seed: int, size: int) -> str:
+    """Words drawn by a seed."""
+    rng = random.Random(seed)
+    words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
+    return " ".join(rng.choices(words, k=size // 10 + 10))[:size]
+
+
+def _unpacked(iso: Path, directory: Path) -> Path:
+    """The example's ext image below ``directory``."""
+    packed = directory.with_suffix(".img")
+    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", packed)
+    run("unsquashfs", "-q", "-n", "-d", directory, packed)
+    packed.unlink()
+    return directory / "LiveOS/ext3fs.img"
+
+
+def _dumpe2fs(image: Path) -> Dict[str, int]:
+    found = re.findall(r"^([A-Z][^:]+):\s+(\d+)$", run("dumpe2fs", "-h", image).decode(), re.MULTILINE)
+    return {name: int(value) for name, value in found}
+
+
+def _inodes(squashfs: Path, ext: Optional[Path]) -> int:
+    if ext is not None:
+        facts = _dumpe2fs(ext)
+        return facts["Inode count"] - facts["Free inodes"]
+    found = re.search(rb"Number of inodes (\d+)", run("unsquashfs", "-s", squashfs))
+    assert found
+    return int(found[1])
+
+
+def _write_all(payload: Path, image: Path) -> None:
+    """Write a tree into the image with debugfs."""
+    lines: List[str] = [f"mkdir /{PLACE}"]
+    for top, directories, names in os.walk(payload):
+        directories.sort()
+        place = f"/{PLACE}/{Path(top).relative_to(payload)}".replace("/.", "")
+        lines += [f"cd {place}", *(f"mkdir {name}" for name in directories)]
+        lines += [f"write {top}/{name} {name}" for name in sorted(names)]
     run("debugfs", "-w", "-f", "-", image, stdin=("\n".join(lines) + "\n").encode("ascii"))
-    for path in work.glob("generated-*"):
-        path.unlink()
 
 
 def _real_files() -> Iterator[Path]:
-    left, count = REAL_FILES, 0
     for top, directories, names in os.walk("/usr"):
         directories.sort()
         for name in sorted(names):
             path = Path(top, name)
-            if not set(str(path)) <= _PLAIN:
+            if not set(str(path)) <= _PLAIN or "/." in str(path):
                 continue
             status = path.lstat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE or not os.access(path, os.R_OK):
-                continue
-            if count >= MOST_FILES or left < status.st_size:
-                return
-            left, count = left - status.st_size, count + 1
-            yield path
+            if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_FILE and os.access(path, os.R_OK):
+                yield path
 
 
-def _text(seed: int, size: int) -> str:
-    rng = random.Random(seed)
-    words = [f"{rng.getrandbits(40):x}" for _ in range(2000)]
-    return " ".join(rng.choices(words, k=size // 11))[:size]
+def _sign(world: Path, work: Path, name: str, key: str) -> None:
+    digest = _sha256(work / name)
+    line = f"# {name}: {(work / name).stat().st_size} bytes\nSHA256 ({name}) = {digest}\n"
+    checksum = work / f"{name}.CHECKSUM"
+    checksum.unlink(missing_ok=True)
+    home = ("--homedir", world / "gnupg", "--batch", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", "")
+    run("gpg", *home, "--local-user", key, "--output", checksum, "--clearsign", stdin=line.encode())
+    run("gpgconf", "--homedir", world / "gnupg", "--kill", "all")
 
 
 def _sha256(path: Path) -> str:

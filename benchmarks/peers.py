@@ -12,8 +12,8 @@ import bignode
 from measuring import Cost, added, measure
 
 
-def pipeline(iso: Path, bundles: Sequence[Path], work: Path, compressor: str) -> Optional[Dict[str, Cost]]:
-    """The costs by step and their sum ("total"), or None where a loop mount is not possible."""
+def pipeline(iso: Path, bundles: Sequence[Path], work: Path, root: str, compressor: str) -> Optional[Dict[str, Cost]]:
+    """The costs by step and their sum ("total"), or None where a loop mount is not possible but needed."""
     work.mkdir()
     log = work / "log"
     tree, squashfs, mount = work / "tree", work / "squashfs", work / "mount"
@@ -27,17 +27,20 @@ def pipeline(iso: Path, bundles: Sequence[Path], work: Path, compressor: str) ->
         with tarfile.open(bundle) as archive:
             archive.extractall(work / "bundles", [m for m in archive.getmembers() if m.name.endswith(".rpm")])
     rpms = sorted((work / "bundles").rglob("*.rpm"))
-    inner = squashfs / "LiveOS/ext3fs.img"
-    if subprocess.run(["mount", "-o", "loop", inner, mount], capture_output=True, check=False).returncode:
-        shutil.rmtree(work)
-        return None
-    try:
-        options = ("--root", mount, "--dbpath", "/var/lib/rpm", "--nodeps", "--ignoreos", "--nosignature")
-        costs["rpm -i"] = measure(("rpm", *options, "--force-debian", "--install", *rpms), log=log)
-    finally:
-        costs["umount"] = measure(("umount", mount), log=log)
+    options = ("--dbpath", "/var/lib/rpm", "--nodeps", "--ignoreos", "--nosignature", "--force-debian", "--install")
+    if root == "flat":
+        costs["rpm -i"] = measure(("rpm", "--root", squashfs, *options, *rpms), log=log)
+    else:
+        inner = squashfs / "LiveOS/ext3fs.img"
+        if subprocess.run(["mount", "-o", "loop", inner, mount], capture_output=True, check=False).returncode:
+            shutil.rmtree(work)
+            return None
+        try:
+            costs["rpm -i"] = measure(("rpm", "--root", mount, *options, *rpms), log=log)
+        finally:
+            costs["umount"] = measure(("umount", mount), log=log)
     image.unlink()
-    costs["mksquashfs"] = measure(bignode.squash(squashfs, image, compressor), log=log)
+    costs["mksquashfs"] = measure(bignode.squash(squashfs, image, compressor, root), log=log)
     names = ("genisoimage", "isohybrid", "implantisomd5")
     for name, command in zip(names, bignode.master(tree, work / "peer.iso")):
         costs[name] = measure(command, log=log)
