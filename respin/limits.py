@@ -53,6 +53,11 @@ class Limits:
     rpm_header_entries: int = 0xFFFF
     rpm_files: int = 500_000
     rpm_database: int = 1 * GiB
+    # SELinux file contexts: entries, bytes and parts of one pattern, steps of one look-up
+    selinux_contexts: int = 50_000
+    selinux_pattern: int = 2048
+    selinux_states: int = 8192
+    selinux_steps: int = 2_000_000
     # what a provenance statement or a signature slot may be
     statement: int = 16 * MiB
     # the first line of a restore map; the packed originals behind it are read in a stream
