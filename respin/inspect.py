@@ -12,6 +12,7 @@ from respin.errors import RespinError, UnsupportedError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.bootfiles import find_boot_files
+from respin.node import selinux
 from respin.node.image import Identity, NodeImage, ReadableNode, identify, open_readable, unsupported_layout
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
@@ -157,6 +158,7 @@ def _describe_node(node: ReadableNode) -> Mapping[str, Any]:
         "kernels": list(node.kernel_releases),
         "rpm_database": None if database is None else database.file,
         "rpm_backend": None if database is None else database.backend,
+        "selinux": selinux.describe(node.root),
     }
 
 

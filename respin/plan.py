@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Protocol, Sequence, Tuple, TypeVar
+from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, TypeVar
 
 from respin.bundle import Manifest
 from respin.errors import PolicyError
@@ -13,6 +13,7 @@ from respin.node import rpmdb
 from respin.node.image import NodeImage
 from respin.node.paths import real_parent
 from respin.node.rpmdb import RpmDatabase
+from respin.node.selinux import SelinuxPolicy, read_policy
 from respin.safepath import show
 from respin.trust import TrustedSignature
 
@@ -61,7 +62,10 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class InstallPlan:
-    """What is to be installed. ``files`` by real path; a directory that several packages share appears once."""
+    """What is to be installed. ``files`` by real path; a directory that several packages share appears once.
+
+    ``selinux`` is the Node's policy, if it has one.
+    """
 
     node: NodeImage
     bundles: Tuple[Bundle, ...]
@@ -70,6 +74,7 @@ class InstallPlan:
     vendor_packages: Tuple[RpmHeader, ...]
     epoch: int
     architecture: str
+    selinux: Optional[SelinuxPolicy]
 
     @property
     def rpms(self) -> Tuple[Package, ...]:
@@ -91,7 +96,8 @@ def make_plan(
 ) -> InstallPlan:
     """Work out where every file lands. ``scratch`` is a private directory.
 
-    Raises PolicyError when two plugins want the same path, UnsupportedError when the RPM database cannot be used.
+    Raises PolicyError when two plugins want the same path, UnsupportedError when the RPM database or the SELinux
+    policy cannot be used.
     """
     names = [bundle.manifest.name for bundle in bundles]
     for name in names:
@@ -110,7 +116,8 @@ def make_plan(
             for entry in rpm.header.files:
                 planned = PlannedFile(real_parent(node.root, entry.path), entry, rpm.header.nevra, bundle)
                 _add(files, planned)
-    return InstallPlan(node, in_order, files, database, vendor_packages, epoch, architecture)
+    selinux = read_policy(node.root)
+    return InstallPlan(node, in_order, files, database, vendor_packages, epoch, architecture, selinux)
 
 
 B = TypeVar("B", bound=Bundle)

@@ -29,6 +29,7 @@ from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
 from respin.policy.drivers import judge_drivers, read_drivers
 from respin.policy.findings import require_none
+from respin.policy.labels import judge_labels, labels_of_facts, with_labels
 from respin.policy.outcome import judge_delta, judge_shipped
 from respin.policy.packages import soft_unmet
 from respin.policy.preflight import judge_plan
@@ -162,6 +163,8 @@ def _install(
         kernel_release=releases[-1] if releases else "",
         owned_mtimes=plan.owned_mtimes,
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta)},
+        labelled=lambda delta: with_labels(delta, plan),
+        fact_labels=labels_of_facts(plan),
         metadata_fd=metadata_fd,
         may_grow=request.may_grow,
     )
@@ -177,6 +180,7 @@ def _install(
 def _judge(plan: InstallPlan, installed: Installed, scratch: Path, shipped: Delta, after: RootTree[Any]) -> None:
     """Judge the root as it will be shipped, by the reader that verification uses."""
     require_none(judge_shipped(shipped, installed.delta, installed.facts))
+    require_none(judge_labels(shipped, plan))
     require_none(judge_content(plan, after))
     require_none(judge_derived(plan, shipped, after, scratch))
 

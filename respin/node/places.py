@@ -84,6 +84,11 @@ RESERVED: Tuple[str, ...] = (
     "/etc/rpm/**",
     "/usr/lib/rpm/**",
     "/usr/share/respin/**",
+    # Which policy is loaded, and what it says (selinux_config(5), semanage.conf(5)).
+    "/etc/selinux/**",
+    "/var/lib/selinux/**",
+    "/usr/lib/selinux/**",
+    "/usr/libexec/selinux/**",
     # Perl and Python load these before what was asked for.
     "/etc/perl/**",
     "/usr/lib/python*.zip",

@@ -10,6 +10,7 @@ from typing import Iterator, Mapping
 from respin.formats import capability
 from respin.node.places import LINKER_CACHE, MODULES, USER_DATABASE
 from respin.node.profile import UNIT_DIRECTORIES
+from respin.node.selinux import without_label
 from respin.node.treediff import attributes
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
@@ -95,7 +96,7 @@ def is_unit_link(entry: Entry, plan: InstallPlan) -> bool:
 def is_implied_directory(entry: Entry, plan: InstallPlan) -> bool:
     """Whether ``entry`` is a directory that no package owns and rpm made to put a plugin's file there."""
     new = entry.new
-    plain = new is not None and (new.kind, new.mode, new.uid, new.gid, dict(new.xattrs)) == (
+    plain = new is not None and (new.kind, new.mode, new.uid, new.gid, without_label(new)) == (
         Kind.DIRECTORY,
         0o755,
         0,
@@ -141,7 +142,8 @@ def _models(entry: Entry, plan: InstallPlan) -> Iterator[Attributes]:
 
 
 def _same_access(one: Attributes, other: Attributes) -> bool:
-    return (one.mode, one.uid, one.gid, one.xattrs) == (other.mode, other.uid, other.gid, other.xattrs)
+    mine, theirs = (one.mode, one.uid, one.gid), (other.mode, other.uid, other.gid)
+    return mine == theirs and without_label(one) == without_label(other)
 
 
 def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
@@ -162,10 +164,13 @@ def _added(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:
 
 
 def _extended_attributes(entry: Entry, planned: PlannedFile) -> Iterator[Finding]:
-    """A package's file has the capabilities that its header names, and no other attribute that a scriptlet gave it."""
+    """A package's file has the capabilities that its header names, and no other attribute that a scriptlet gave it.
+
+    Its label is for :mod:`respin.policy.labels`.
+    """
     caps = planned.entry.caps
     wanted = {capability.XATTR: capability.from_text(caps, where=entry.path)} if caps else {}
-    found = dict(entry.new.xattrs) if entry.new is not None else {}
+    found = without_label(entry.new) if entry.new is not None else {}
     for name in sorted({*found, *wanted}):
         if found.get(name) != wanted.get(name):
             yield Finding(

@@ -15,6 +15,7 @@ from respin.errors import MalformedError
 from respin.formats import intoto
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
+from respin.node.selinux import PolicyId
 from respin.plan import InstallPlan
 from respin.provenance import grown, purl
 from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
@@ -75,6 +76,7 @@ class Claims:
     restorable: bool
     medium: MediumRecord
     growth: Optional[Growth] = None
+    selinux: Optional[PolicyId] = None  # by which labels were computed
 
     @property
     def delta(self) -> Delta:
@@ -164,6 +166,7 @@ def compose(
             "respin_added_to_iso": list(_added(restorable=iso.restorable)),
             **iso.medium.extension(),
             **grown.encode(iso.growth),
+            **({} if plan.selinux is None else {"respin_selinux": plan.selinux.id.to_json()}),
         },
     )
     subject = describe_subject(node.iso.volume_id or "iso", iso.written, media_check=iso.media_check)
@@ -223,6 +226,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         restorable=_restorable(extensions),
         medium=parse_medium(definition.external_parameters, extensions, where),
         growth=grown.parse(extensions, nested=definition.build_type == NESTED_BUILD),
+        selinux=PolicyId.from_fields(extensions.fields("respin_selinux")) if extensions.has("respin_selinux") else None,
     )
 
 

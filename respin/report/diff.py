@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+import base64
+from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
 
 from rich.text import Text
 
 from respin.diff.model import Diff, Difference, Facts, Section, Side
 from respin.diff.packages import evr
+from respin.formats.selinux import XATTR
+from respin.node.selinux import show_label
 from respin.root.delta import Change
 from respin.safepath import show
 
@@ -104,9 +107,21 @@ def _change(name: str, old: Facts, new: Facts) -> str:
     word = _WORDS.get(name, name)
     if name == "mode" and None not in (old.get(name), new.get(name)):
         return f"mode {old[name]:04o} -> {new[name]:04o}"
+    if name == "xattrs" and _differing_xattrs(old, new) == {XATTR}:
+        return f"label {_label(old)} -> {_label(new)}"
     if name in ("uid", "gid", "size", "target", "kind", "device"):
         return f"{word} {show(str(old.get(name)))} -> {show(str(new.get(name)))}"
     return word
+
+
+def _differing_xattrs(old: Facts, new: Facts) -> Set[str]:
+    mine, theirs = old.get("xattrs") or {}, new.get("xattrs") or {}
+    return {name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name)}
+
+
+def _label(facts: Facts) -> str:
+    value = (facts.get("xattrs") or {}).get(XATTR)
+    return show_label(None if value is None else base64.b64decode(value))
 
 
 def _details(text: Text, one: Difference, most: Optional[int]) -> bool:

@@ -33,6 +33,7 @@ def render(found: Inspection) -> Text:
         lines += [
             _line("kernels", ", ".join(found.node["kernels"]) or "none"),
             _line("rpm database", _database(found.node)),
+            *([_line("SELinux", _selinux(found.node["selinux"]))] if found.node["selinux"] is not None else []),
         ]
     if found.node is not None and not found.node_reason:
         lines.append(_line("", "respin can build on this ISO"))
@@ -75,6 +76,14 @@ def _count(number: int, one: str, several: str) -> str:
 
 def _database(node: Mapping[str, Any]) -> str:
     return f"{show(node['rpm_database'])} ({node['rpm_backend']})" if node["rpm_database"] else "none"
+
+
+def _selinux(found: Mapping[str, Any]) -> str:
+    if found["problem"] is not None:
+        return show(found["problem"])
+    policy = "no policy with file contexts" if found["type"] is None else f"policy {show(found['type'])}"
+    mode = "" if found["mode"] is None else f", {show(found['mode'])}"
+    return f"{policy}{mode}; the vendor's files are {'' if found['labelled'] else 'not '}labelled"
 
 
 def _carrier(carrier: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from respin.byteview import FileView
 from respin.formats.ext import ExtImage
 from respin.root import growth, script
 from respin.root.delta import Delta
-from respin.root.entries import Plan, make_plan, with_facts
+from respin.root.entries import Plan, make_plan
 from respin.root.fsck import require_clean
 from respin.root.mounts import Scratch
 from respin.root.readback import ReadBack
@@ -28,12 +28,14 @@ class Applier:
         self._before: Mapping[str, Any] = {}
         require_writable(self._image, name)
 
-    def plan(self, delta: Delta, facts: Mapping[str, bytes], scratch: Scratch) -> Plan:
-        """What will be written. The root is still mounted and must be unmounted after."""
-        whole, sources = with_facts(delta, facts, scratch, self._epoch)
+    def plan(self, delta: Delta, sources: Mapping[str, str], scratch: Scratch) -> Plan:
+        """What will be written. The root is still mounted and must be unmounted after.
+
+        ``sources`` say where contents lie that are not in the overlay.
+        """
         image = self._image
         plan = make_plan(
-            whole,
+            delta,
             sources,
             scratch.upper,
             vendor_links=lambda path: image.stat(path).nlink,

@@ -21,7 +21,8 @@ from respin.safepath import show
 
 # overlayfs's own, and what fuse2fs shows under "system.": content that ext keeps in the inode, and access control
 # lists, which FUSE cannot pass on in a user namespace (respin.root.entries refuses to change files that have them).
-_HIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.", "system.")
+# Labels: where SELinux is active the kernel shows those of the build machine's policy; the caller puts in the Node's.
+_HIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.", "system.", "security.selinux")
 _CAPABILITY = "security.capability"
 _MAX_DEPTH = 200
 

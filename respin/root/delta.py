@@ -52,7 +52,8 @@ class Attributes:
     """All that a path is. ``mode`` holds the permission bits only (0o7777).
 
     ``size`` and ``sha256`` are those of a regular file, ``target`` is a symbolic link's. ``xattrs`` never holds the
-    overlay's own; ``security.capability`` is in the form without a root id (VFS_CAP_REVISION_2).
+    overlay's own, and what comes from the sandbox no label (``security.selinux``); ``security.capability`` is in the
+    form without a root id (VFS_CAP_REVISION_2).
     """
 
     kind: Kind

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin.digest import sha256_hex
 from respin.errors import BuildError, PolicyError, UnsupportedError
+from respin.formats.selinux import XATTR
 from respin.root import chroot
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.root.mounts import Scratch
@@ -58,9 +59,12 @@ class Plan:
 
 
 def with_facts(
-    delta: Delta, facts: Mapping[str, bytes], scratch: Scratch, epoch: int
+    delta: Delta, facts: Mapping[str, bytes], labels: Mapping[str, bytes], scratch: Scratch, epoch: int
 ) -> Tuple[Delta, Mapping[str, str]]:
-    """``delta`` with the files of ``facts`` and the directories they need; and where the contents of these lie."""
+    """``delta`` with the files of ``facts`` and the directories they need; and where the contents of these lie.
+
+    What has a label by path in ``labels`` gets it.
+    """
     entries: Dict[str, Entry] = {entry.path: entry for entry in delta}
     sources: Dict[str, str] = {}
     for number, (wanted, content) in enumerate(sorted(facts.items())):
@@ -80,7 +84,13 @@ def with_facts(
         sources[path] = f"{scratch.files}/fact-{number}"
         with open(sources[path], "wb") as stream:
             stream.write(content)
-    return Delta(tuple(entries[path] for path in sorted(entries))), sources
+    return Delta(tuple(_labelled(entries[path], labels.get(path)) for path in sorted(entries))), sources
+
+
+def _labelled(entry: Entry, label: Optional[bytes]) -> Entry:
+    if entry.new is None or label is None:
+        return entry
+    return replace(entry, new=replace(entry.new, xattrs={**entry.new.xattrs, XATTR: label}))
 
 
 def make_plan(

@@ -6,11 +6,12 @@ import base64
 import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 from respin.errors import BuildError
+from respin.formats.selinux import XATTR
 from respin.progress import SILENT, Progress
 from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
@@ -37,10 +38,11 @@ class InstallJob:
     ``rpm_keys`` are the armored keys that may have signed them. ``dbpath`` is the Node's rpm database directory.
     ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
     times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
-    of further files (root:root, 0644), or is called with the delta for that once it was judged. ``timeout`` (seconds)
-    limits the transaction and each later program. ``metadata_fd`` is a sparse file (read and write) as long as the
-    image; the vendor's metadata will be in it when the check starts, and the check writes to it. ``may_grow`` allows to
-    make an ext image larger that has too little room.
+    of further files (root:root, 0644), or is called with the delta for that once it was judged. ``labelled`` gives the
+    delta with the SELinux labels that its files have and get, ``fact_labels`` are those of ``facts`` and of directories
+    made for them. ``timeout`` (seconds) limits the transaction and each later program. ``metadata_fd`` is a sparse file
+    (read and write) as long as the image; the vendor's metadata will be in it when the check starts, and the check
+    writes to it. ``may_grow`` allows to make an ext image larger that has too little room.
     """
 
     iso_fd: int
@@ -55,6 +57,8 @@ class InstallJob:
     kernel_release: str
     owned_mtimes: Mapping[str, int]
     facts: Facts
+    labelled: Callable[[Delta], Delta] = lambda delta: delta
+    fact_labels: Mapping[str, bytes] = field(default_factory=dict)
     timeout: float = 300
     metadata_fd: Optional[int] = None
     may_grow: bool = True
@@ -191,15 +195,27 @@ def _follow(
             steps.enter_context(progress.step(message["title"]))
         elif message["type"] == "delta":
             steps.close()
-            delta = Delta.from_json(message["delta"])
+            delta = job.labelled(Delta.from_json(message["delta"]))
             judge(delta)
             facts = dict(job.facts(delta) if callable(job.facts) else job.facts)
-            encoded = {path: base64.b64encode(content).decode("ascii") for path, content in facts.items()}
-            sandbox.send({"type": "apply", "facts": encoded})
+            labels = _encoded(_labels(delta, job.fact_labels))
+            sandbox.send({"type": "apply", "facts": _encoded(facts), "labels": labels})
         elif message["type"] == "applied" and delta is not None:
             return _installed(job, delta, facts, message, result_fd)
         else:
             raise BuildError(f"the sandbox said {message['type']} too early", finding="sandbox-failed")
+
+
+def _labels(delta: Delta, fact_labels: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """The labels in ``delta``, and ``fact_labels`` for what is not in it."""
+    told = {entry.path for entry in delta}
+    found = {path: label for path, label in fact_labels.items() if path not in told}
+    new = {entry.path: entry.new for entry in delta if entry.new is not None}
+    return {**found, **{path: one.xattrs[XATTR] for path, one in new.items() if XATTR in one.xattrs}}
+
+
+def _encoded(values: Mapping[str, bytes]) -> Mapping[str, str]:
+    return {key: base64.b64encode(value).decode("ascii") for key, value in values.items()}
 
 
 def _installed(

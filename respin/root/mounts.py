@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from respin import process
 from respin.errors import BuildError, MissingToolError, RespinError
@@ -19,6 +19,8 @@ _NAMESPACE_REMEDY = (
     "sysctl kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000 (EL) or"
     " kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); a container must allow user namespaces and mounting"
 )
+# Labels on our tmpfs would be for the build machine's policy, if it has one, to judge.
+_NOT_COPIED = ("trusted.", "system.", "security.selinux")
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,10 @@ def mount_image(image: str, mountpoint: str) -> None:
         raise BuildError(done.explain(), remedy="check the image with e2fsck -fn", finding="cannot-mount-root")
 
 
-def mount_squashfs(fd: int, offset: int, mountpoint: str) -> None:
-    """Mount the squashfs at byte ``offset`` of an open file read-only by squashfuse, as :func:`mount_image` does."""
-    image = f"/proc/self/fd/{fd}"
+def mount_squashfs(image: str, offset: int, mountpoint: str, pass_fds: Sequence[int] = ()) -> None:
+    """Mount the squashfs at byte ``offset`` of a file read-only by squashfuse, as :func:`mount_image` does."""
     done = process.run(
-        ["squashfuse", "-o", f"ro,offset={offset}", image, mountpoint], check=False, timeout=120, pass_fds=[fd]
+        ["squashfuse", "-o", f"ro,offset={offset}", image, mountpoint], check=False, timeout=120, pass_fds=pass_fds
     )
     if done.returncode != 0 or not os.path.ismount(mountpoint):
         raise BuildError(done.explain(), remedy="check the image with unsquashfs -s", finding="cannot-mount-root")
@@ -161,7 +162,7 @@ def unmount(path: str) -> None:
 
 def _visible_xattrs(path: str) -> "list[str]":
     try:
-        return [name for name in os.listxattr(path) if not name.startswith(("trusted.", "system."))]
+        return [name for name in os.listxattr(path) if not name.startswith(_NOT_COPIED)]
     except OSError:
         return []
 

@@ -1,8 +1,8 @@
 """What must hold before debugfs touches an image: that it can write it, and that everything fits.
 
 debugfs finds out in the middle that there is no room, and says so at most in passing. The need is computed as an upper
-bound: mapping blocks as for the worst fragmentation, one block for each inode's extended attributes, one more block for
-each directory that gets names.
+bound: mapping blocks as for the worst fragmentation, one block for extended attributes without room in their inode, one
+more block for each directory that gets names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from respin.root.delta import Kind
 from respin.root.entries import Plan, Target
 
 _FAST_SYMLINK = 59  # longest target that lies in the inode
+_USED_OF_INODE = 128 + 32 + 8  # fields, further fields, begin and end of the attributes
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def space_for(plan: Plan, image: ExtImage) -> Space:
     superblock = image.superblock
     size = superblock.block_size
     freed = _freed(plan, image, size)
-    blocks = sum(_target_blocks(target, size) for target in plan.targets) + _directory_blocks(plan, size)
+    inline = 0 if "inline_data" in superblock.features else superblock.inode_size - _USED_OF_INODE
+    blocks = sum(_target_blocks(target, size, inline) for target in plan.targets) + _directory_blocks(plan, size)
     inodes = sum(1 for target in plan.targets if target.make)
     room = Need(superblock.free_blocks + freed.blocks, superblock.free_inodes + freed.inodes)
     return Space(Need(blocks, inodes), room)
@@ -101,8 +103,9 @@ def _freed(plan: Plan, image: ExtImage, size: int) -> Need:
     return Need(blocks, inodes)
 
 
-def _target_blocks(target: Target, size: int) -> int:
-    blocks = 1 if target.attributes.xattrs else 0
+def _target_blocks(target: Target, size: int, inline: int) -> int:
+    """``inline``: bytes for extended attributes in the inode itself."""
+    blocks = 1 if _attribute_bytes(target) > max(inline, 0) else 0
     if not target.make:
         return blocks
     kind = target.attributes.kind
@@ -116,6 +119,14 @@ def _target_blocks(target: Target, size: int) -> int:
         content = min(-(-status.st_size // size), -(-status.st_blocks * 512 // size))
         return blocks + content + (content // (size // 12 - 1) + 3 if content > 4 else 0)
     return blocks
+
+
+def _attribute_bytes(target: Target) -> int:
+    """An entry takes 16 bytes, its name without the prefix, and its value, the last two rounded up to 4."""
+    return sum(
+        16 + (len(name.partition(".")[2]) + 3 & ~3) + (len(value) + 3 & ~3)
+        for name, value in target.attributes.xattrs.items()
+    )
 
 
 def _directory_blocks(plan: Plan, size: int) -> int:

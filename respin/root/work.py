@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Tuple
 from respin.byteview import FileView
 from respin.errors import BuildError
 from respin.formats.squashfs.image import SquashfsImage
-from respin.root import chroot, database, fsck, isolation, mounts, protocol, transaction
+from respin.root import chroot, database, flatview, fsck, isolation, mounts, protocol, transaction
 from respin.root.apply import Applier
 from respin.root.compare import Comparison
 from respin.root.contents import collect
@@ -66,9 +66,9 @@ class _Installation:
         try:
             applier = Applier(view.path, job["image_path"], job["epoch"])
             mounts.mount_image(view.path, scratch.lower)
-            delta, facts, regenerated = self._change(scratch)
+            delta, sources, regenerated = self._change(scratch)
             self._step("Writing the changes to the root image")
-            plan = applier.plan(delta, facts, scratch)
+            plan = applier.plan(delta, sources, scratch)
             mounts.unmount(scratch.merged)
             mounts.unmount(scratch.lower)
             size = applier.size_needed(plan, may_grow=job["may_grow"])
@@ -95,14 +95,17 @@ class _Installation:
         """Of a flat squashfs: the contents of changed files are handed over, and the starter writes a new one."""
         job = self._job
         scratch = mounts.make_scratch(job["scratch"], _UNPACKED * job["squashfs_size"] + _SCRATCH_EXTRA)
-        mounts.mount_squashfs(job["iso_fd"], job["squashfs_offset"], scratch.lower)
-        delta, facts, regenerated = self._change(scratch)
-        self._step("Collecting the changes")
-        whole, sources = with_facts(delta, facts, scratch, job["epoch"])
-        self._applied(collect(whole, sources, scratch.upper, job["result_fd"]), regenerated)
+        with flatview.mounted(job["iso_fd"], self._squashfs(), scratch):
+            delta, sources, regenerated = self._change(scratch)
+            self._step("Collecting the changes")
+            self._applied(collect(delta, sources, scratch.upper, job["result_fd"]), regenerated)
 
-    def _change(self, scratch: mounts.Scratch) -> Tuple[Delta, Mapping[str, bytes], Tuple[str, ...]]:
-        """Install on the vendor's root in ``scratch.lower``: the judged delta, further files, what was made anew."""
+    def _change(self, scratch: mounts.Scratch) -> Tuple[Delta, Mapping[str, str], Tuple[str, ...]]:
+        """Install on the vendor's root in ``scratch.lower``.
+
+        Returns the judged delta with further files and labels, where the contents of these files are, and what was
+        made anew.
+        """
         job = self._job
         dbpath = database.require_sqlite(scratch.lower, job["dbpath"])
         mounts.mount_overlay(scratch)
@@ -118,7 +121,9 @@ class _Installation:
         regenerated = Regenerator(scratch, uname, job["timeout"], self._transcript).run(delta)
         if regenerated:
             delta = comparison.delta(**rules)
-        return delta, self._judge(delta), regenerated
+        facts, labels = self._judge(delta)
+        whole, sources = with_facts(delta, facts, labels, scratch, job["epoch"])
+        return whole, sources, regenerated
 
     def _applied(self, report: Mapping[str, Any], regenerated: Tuple[str, ...]) -> None:
         self._channel.send(
@@ -138,9 +143,12 @@ class _Installation:
 
     def _open_image(self) -> CopyOnWrite:
         job = self._job
-        view = FileView(job["iso_fd"], job["iso_name"], job["squashfs_offset"], job["squashfs_size"])
-        squashfs = SquashfsImage.open(view)
+        squashfs = SquashfsImage.open(self._squashfs())
         return CopyOnWrite(squashfs.open_file(job["image_path"]), squashfs.block_size, job["result_fd"])
+
+    def _squashfs(self) -> FileView:
+        job = self._job
+        return FileView(job["iso_fd"], job["iso_name"], job["squashfs_offset"], job["squashfs_size"])
 
     def _transact(self, scratch: mounts.Scratch, dbpath: str) -> None:
         job = self._job
@@ -173,10 +181,15 @@ class _Installation:
         if os.path.lexists(wal) and os.stat(wal).st_size:
             raise BuildError("rpm left its database with a journal", where=dbpath, finding="transaction-failed")
 
-    def _judge(self, delta: Delta) -> Mapping[str, bytes]:
+    def _judge(self, delta: Delta) -> Tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        """Have the delta judged: contents of further files, and labels, by path."""
         self._channel.send({"type": "delta", "delta": delta.to_json()})
         answer = self._channel.receive()
-        return {path: base64.b64decode(content) for path, content in answer["facts"].items()}
+        return _decoded(answer["facts"]), _decoded(answer["labels"])
+
+
+def _decoded(values: Mapping[str, str]) -> Mapping[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in values.items()}
 
 
 def probe(job: Mapping[str, Any], channel: protocol.Channel) -> None:

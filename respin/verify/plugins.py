@@ -15,10 +15,12 @@ from respin.node.base import BaseClaim
 from respin.node.image import NodeImage
 from respin.node.paths import read_file
 from respin.node.places import FACTS
+from respin.node.selinux import without_label
 from respin.plan import InstallPlan, make_plan
 from respin.policy.content import judge_content
 from respin.policy.derived import judge_derived
 from respin.policy.findings import require_none
+from respin.policy.labels import judge_labels
 from respin.policy.outcome import judge_delta
 from respin.policy.preflight import judge_plan
 from respin.provenance import evidence, statement
@@ -58,12 +60,15 @@ def judge_changes(output: NodeImage, delta: Delta, plan: InstallPlan, claim: Bas
     own = {FACTS, *parents(FACTS)}
     theirs = Delta(tuple(entry for entry in delta if entry.path not in own or entry.change is not Change.ADDED))
     require_none(judge_delta(theirs, plan))
+    require_none(judge_labels(delta, plan))
     require_none(judge_content(plan, output.root))
     require_none(judge_derived(plan, delta, output.root, scratch))
     for entry in delta:
         if entry.path in own and entry.new is not None and entry.change is Change.ADDED:
             kind, mode = (Kind.FILE, 0o644) if entry.path == FACTS else (Kind.DIRECTORY, 0o755)
-            if replace(entry.new, mtime=0, size=0, sha256=None) != Attributes(kind, mode, 0, 0, 0):
+            if replace(entry.new, mtime=0, size=0, sha256=None, xattrs=without_label(entry.new)) != Attributes(
+                kind, mode, 0, 0, 0
+            ):
                 raise _not_ours(output, entry.path)
     if read_file(output.root, FACTS) != facts(claim, plan, theirs):
         raise _not_ours(output, FACTS)

@@ -7,6 +7,7 @@ from typing import Mapping, Optional
 from respin.errors import VerificationError
 from respin.node.image import NodeImage
 from respin.node.protected import ProtectedDigest, protected_digests
+from respin.node.selinux import SelinuxPolicy
 from respin.node.treediff import attributes
 from respin.provenance import statement
 from respin.root.delta import Delta, Entry
@@ -52,6 +53,17 @@ def require_same_sets(
                 remedy="the protected files differ; do not use this ISO",
                 finding="protected-set",
             )
+
+
+def require_same_policy(output: NodeImage, claims: statement.Claims, policy: Optional[SelinuxPolicy]) -> None:
+    """Raise VerificationError if labels were computed by other file contexts than those of ``policy``."""
+    if claims.selinux != (None if policy is None else policy.id):
+        raise VerificationError(
+            "the statement names other SELinux file contexts than the Node's",
+            where=output.root.view.name,
+            remedy="labels were not computed by this Node's policy; do not use this ISO",
+            finding="selinux-policy",
+        )
 
 
 def check_declared(output: NodeImage, delta: Delta) -> None:

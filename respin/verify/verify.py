@@ -16,6 +16,7 @@ from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, op
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
 from respin.node.protected import protected_digests
+from respin.node.selinux import read_policy
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
 from respin.provenance.carrier import find_iso, look_behind
@@ -34,6 +35,7 @@ from respin.verify.root import (
     require_recent,
     require_same_delta,
     require_same_growth,
+    require_same_policy,
     require_same_profile,
     require_same_sets,
 )
@@ -123,12 +125,14 @@ def verify_output(
         links.append(Link("stock Node", Status.NOT_DONE, words.not_stock(claims)))
         with progress.step("checking the declared changes in the root"):
             check_declared(output, claims.delta)
+            require_same_policy(output, claims, read_policy(output.root))
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}; the rules were not judged anew"))
         links += [claimed_link(claims.medium)] if claims.medium.edited else []
     else:
         node = stock.node
         require_same_profile(output, node)
         plan = proven_plan(node, bundles, claims, tmpdir)
+        require_same_policy(output, claims, plan.selinux)
         edit = derived(plan, claims.medium, output)
         found = compare_with_base(output, node, progress, stock.indexing, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))

@@ -268,7 +268,7 @@ def test_a_statement_that_names_another_base(forge: Forge, forgery: Forgery) -> 
         (["set_inode_field /usr/share/good/data uid 990"], "content"),
         (["set_inode_field /usr/libexec/good/tool gid 990"], "content"),
         (["ea_set /usr/libexec/good/tool security.capability 0123456789abcdefghij"], "content"),
-        (["ea_set /usr/share/good/data security.selinux system_u:object_r:bin_t:s0"], "content"),
+        (["ea_set /usr/share/good/data security.selinux system_u:object_r:bin_t:s0"], "selinux-label"),
         (["ea_set /usr/share/good/data user.note hidden"], "content"),
         (["set_inode_field /usr/sbin/persist mode 0104755"], "protected-"),
         (["rm /usr/libexec/example-node/installer"], "protected-"),

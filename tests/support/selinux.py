@@ -1,4 +1,4 @@
-"""libselinux as an oracle for labels, by ctypes, and the file contexts of Debian's reference policy."""
+"""libselinux as an oracle for labels, the file contexts of Debian's reference policy, and Nodes with a small policy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import bz2
 import ctypes
 import ctypes.util
 import errno
+import os
 import struct
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import List, Optional, Type
+from typing import Callable, Dict, List, Mapping, Optional, Type
 
 import pytest
+
+from respin.byteview import FileView
+from respin.formats.ext import ExtImage
+from tests.support.images import debugfs
 
 _CTX_FILE, _OPT_PATH = 0, 3  # selinux/label.h
 _PACKAGE, _CONTEXTS = 0xF97CFF8F, 0xF97CFF90  # sepol/policydb/module.h
@@ -94,3 +100,73 @@ def _contexts_of(package: bytes) -> List[bytes]:
         if package[start : start + 4] == struct.pack("<I", _CONTEXTS)
     )
     return [line for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
+
+
+NAME = "security.selinux"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy of a Node: the texts by their path in the root, and libselinux's answers from the same texts."""
+
+    files: Mapping[str, bytes]
+    oracle: Oracle
+
+    def label(self, path: str, mode: int) -> Optional[bytes]:
+        """What the file at ``path`` must have as its attribute; ``mode`` with the type."""
+        context = self.oracle.label(os.fsencode(path), mode)
+        return None if context is None else context + b"\0"
+
+
+def small_policy(directory: Path, kind: str, texts: Mapping[str, bytes]) -> Policy:
+    """A policy of the type ``kind``; ``texts`` by the end of the file's name, "" for file_contexts itself."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for end, text in texts.items():
+        (directory / f"file_contexts{end}").write_bytes(text)
+    start = f"/etc/selinux/{kind}/contexts/files/file_contexts"
+    files = {
+        "/etc/selinux/config": f"# a comment\nSELINUX=enforcing\nSELINUXTYPE={kind}\n".encode(),
+        **{start + end: text for end, text in texts.items()},
+    }
+    return Policy(files, Oracle(directory / "file_contexts"))
+
+
+def with_files(files: Mapping[str, bytes], scratch: Path) -> Callable[[Path], None]:
+    """What puts ``files`` into an ext image that has none of the directories below the first."""
+    scratch.mkdir(parents=True, exist_ok=True)
+
+    def change(image: Path) -> None:
+        made, commands = {"/", "/etc"}, []
+        for number, (path, content) in enumerate(sorted(files.items())):
+            (scratch / str(number)).write_bytes(content)
+            parents = [str(parent) for parent in reversed(Path(path).parents)]
+            commands += [f"mkdir {parent}" for parent in parents if parent not in made]
+            made |= set(parents)
+            commands += [f"cd {parents[-1]}", f"write {scratch / str(number)} {Path(path).name}", "cd /"]
+        debugfs(image, *commands)
+
+    return change
+
+
+def with_labels(
+    label: Callable[[str, int], Optional[bytes]], special: Mapping[str, bytes], scratch: Path
+) -> Callable[[Path], None]:
+    """What labels everything in an ext image: as ``special`` says by path, else as ``label`` does."""
+    scratch.mkdir(parents=True, exist_ok=True)
+
+    def change(image: Path) -> None:
+        values: Dict[bytes, Path] = {}
+        done, commands = set(), []
+        with image.open("rb") as file:
+            for path, inode in ExtImage.open(FileView(file.fileno(), str(image))).walk():
+                value = special.get(path, label(path, inode.mode))
+                if value is None or inode.number in done:
+                    continue
+                done.add(inode.number)
+                if value not in values:
+                    values[value] = scratch / f"label{len(values)}"
+                    values[value].write_bytes(value)
+                commands.append(f'ea_set -f {values[value]} "{path}" {NAME}')
+        debugfs(image, *commands)
+
+    return change
