@@ -67,7 +67,8 @@ def draw(series: "Series", roots: Tuple[str, ...], results: Found, output: Path)
         (by_inodes, "The number of inodes, in roots of about the same size, gzip", "inodes", "s"),
         (memory, "Peak memory of build, verify and restore", "ISO, MB", "MB"),
     ):
-        panel.set(title=title, xlabel=x, ylabel=y, xscale="log")
+        panel.set(title=title, xlabel=x, ylabel=y)
+        panel.set_xlim(left=0)
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
         if panel.lines:
