@@ -13,10 +13,26 @@ from respin.cli.common import Command, Session, force_option, json_option, trust
 from respin.errors import UsageError
 from respin.formats.bootconfig import ArgumentEdit
 from respin.medium.derive import MediumRequest
+from respin.recipe import read_recipe
 from respin.report.build import render
 
 
+def _take_recipe(context: click.Context, parameter: click.Parameter, value: Optional[Path]) -> None:
+    """What a recipe says counts where the command line says nothing."""
+    if value is not None:
+        context.default_map = read_recipe(value)
+
+
 @click.command("build", cls=Command)
+@click.argument(
+    "recipe",
+    type=click.Path(path_type=Path),
+    required=False,
+    is_eager=True,
+    expose_value=False,
+    callback=_take_recipe,
+    metavar="[RECIPE.toml]",
+)
 @click.option("--base", type=click.Path(path_type=Path), required=True, metavar="NODE.iso", help="The vendor's ISO.")
 @click.option(
     "--base-checksum",
@@ -85,8 +101,11 @@ def build(
     --append-arg and --remove-arg change the kernel's command line in every copy of the boot configuration, so that all
     ways of booting agree. ARG is NAME or NAME=VALUE; NAME alone removes it whatever its value is.
 
+    All of it can stand in a recipe, a TOML file; options on the command line count instead of what it says.
+
     \b
-    Example:
+    Examples:
+      respin build respin.toml
       respin build --base node.iso --base-checksum node.iso.CHECKSUM \\
           --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust \\
           --sign-key 0123456789ABCDEF0123456789ABCDEF01234567 --gnupg-home gnupg -o out.iso
