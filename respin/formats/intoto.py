@@ -140,9 +140,9 @@ class Statement:
     predicate: Mapping[str, Any]
     raw: bytes = field(repr=False)
 
-    def provenance(self) -> Provenance:
+    def provenance(self, *, where: str = "the statement") -> Provenance:
         """The predicate as SLSA provenance; MalformedError when it is of another type or not as specified."""
-        fields = Fields(self.predicate, where="the statement", place="predicate", finding="bad-statement")
+        fields = Fields(self.predicate, where=where, place="predicate", finding="bad-statement")
         if self.predicate_type != SLSA_PROVENANCE:
             raise fields.bad(f"is of type {self.predicate_type}, not {SLSA_PROVENANCE}")
         definition = _definition(fields.fields("buildDefinition"))

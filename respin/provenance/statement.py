@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from respin import __version__
 from respin.errors import MalformedError
@@ -176,7 +176,7 @@ def compose(
 def parse(data: bytes, *, where: str) -> Claims:
     """The claims of a statement that respin wrote; MalformedError for any other."""
     statement = intoto.parse(data, where=where)
-    provenance = statement.provenance()
+    provenance = statement.provenance(where=where)
     definition = provenance.build_definition
     if definition.build_type not in (NESTED_BUILD, FLAT_BUILD) or len(statement.subjects) != 1:
         raise MalformedError(
@@ -216,7 +216,7 @@ def parse(data: bytes, *, where: str) -> Claims:
         root_image_size=image_notes.integer("respin_size"),
         plugins=tuple(_named(one) for one in by_role["plugin"]),
         packages=tuple(_named(one) for one in by_role["package"]),
-        changes=tuple(Entry.from_json(entry) for entry in changes),
+        changes=_entries(changes, where),
         protected={
             name: ProtectedDigest(one.sha256("sha256"), one.integer("paths"))
             for name in protected.names()
@@ -228,6 +228,17 @@ def parse(data: bytes, *, where: str) -> Claims:
         growth=grown.parse(extensions, nested=definition.build_type == NESTED_BUILD),
         selinux=PolicyId.from_fields(extensions.fields("respin_selinux")) if extensions.has("respin_selinux") else None,
     )
+
+
+def _entries(changes: Sequence[Any], where: str) -> Tuple[Entry, ...]:
+    found: List[Entry] = []
+    for change in changes:
+        try:
+            found.append(Entry.from_json(change))
+        except MalformedError as error:
+            what = f"respin_changes[{len(found)}]: {error.what}"
+            raise MalformedError(what, where=where, finding="bad-statement") from error
+    return tuple(found)
 
 
 def _added(*, restorable: bool) -> Tuple[str, ...]:

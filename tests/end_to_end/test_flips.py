@@ -20,6 +20,7 @@ import pytest
 
 from respin.errors import RespinError
 from respin.progress import SILENT
+from respin.provenance import statement
 from respin.restore import restore
 from respin.verify.verify import VerifyRequest, verify
 from tests.end_to_end.conftest import Respun, sha256
@@ -123,6 +124,22 @@ def test_one_byte_of_each_structure_makes_verify_refuse(forge: Forge, flipper: F
     assert wrong == []
     assert tried > 50
     assert verify(VerifyRequest(flipper.path, forge.keys.trust)).complete
+
+
+def test_a_byte_of_the_statement_that_breaks_it_is_told_with_the_file(respun: Respun) -> None:
+    """Whatever the statement says then, the error names what the caller calls it, and is no traceback."""
+    raw = rawiso.content(respun.iso.read_bytes(), "/respin.json")
+    chosen = random.Random(21)
+    placed: List[bool] = []
+    for offset in range(0, len(raw), 4):
+        changed = bytearray(raw)
+        changed[offset] ^= 1 << chosen.randrange(8)
+        try:
+            statement.parse(bytes(changed), where="the/file.iso")
+        except RespinError as error:
+            placed.append("the/file.iso" in str(error.where))
+    assert all(placed)
+    assert len(placed) > len(raw) // 8
 
 
 def command_accepts(flipper: Flipper, chosen: List[Tuple[str, int, int]], run: Callable[[], Done]) -> List[str]:
