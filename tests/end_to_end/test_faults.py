@@ -128,6 +128,7 @@ def commands(
             rpm.name,
             (tar,),
             (tar,),
+            broken=("malformed", "truncated"),
         ),
         Command(
             "bundle sign",
@@ -205,7 +206,7 @@ def damage(command: Command) -> List[Kind]:
     top, _, below = command.damaged.partition("/")
     size = (command.inputs[top] / below).stat().st_size
     unread = {} if command.guarded else {command.status: ()}
-    changed = {**unread, 3: ("changed-while-read",)}
+    changed = {**unread, 3: ("changed-while-read", *command.broken)}
     half = {"target": place, "offset": size // 2, "length": min(65536, size // 4)}
     return [
         Kind("EIO", "eio", {"target": place}, {command.status: (), 6: ("cannot-read",)}, (), place),

@@ -26,7 +26,7 @@ class Command:
     directories for inputs and outputs. ``damaged`` is the input, or the path in one, that media errors and other
     writers hit; ``makes`` what it makes. ``same`` are those that have the same bytes each time, but for a ``slots``
     range (offset, length). ``status`` is how it ends without a fault. ``guarded``: a change of the damaged input is
-    noticed until the end.
+    noticed until the end. ``broken`` are findings about an input that is copied before it is looked at.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Command:
     slots: Mapping[str, Tuple[int, int]] = field(default_factory=dict)
     status: int = 0
     guarded: bool = False
+    broken: Tuple[str, ...] = ()
 
     def line(self, stage: Stage) -> List[str]:
         """The command line on a stage."""
@@ -127,7 +128,8 @@ class Theatre:
             assert ended.steps
             assert set(command.makes) <= set(ended.left["out"])
             shutil.rmtree(stage.path)
-            self._records[command.name] = Recorded(ended.steps, before, ended.left["out"], ended.same, ended.out)
+            printed = ended.out.replace(str(stage.path), "")
+            self._records[command.name] = Recorded(ended.steps, before, ended.left["out"], ended.same, printed)
         return self._records[command.name]
 
     def play(self, command: Command, kind: Kind, step: Step, when: str) -> List[str]:
@@ -144,7 +146,8 @@ class Theatre:
             mine = harmful and name == command.damaged.partition("/")[0]
             if not mine and digest(stage.path / "in" / name) != source_digest(source):
                 wrong.append(f"the input {name} was changed")
-        wrong += self._said(replace(kind, place=placed(kind.place, stage)), command, record, ended)
+        printed = replace(ended, out=ended.out.replace(str(stage.path), "")) if ended.code == command.status else ended
+        wrong += self._said(replace(kind, place=placed(kind.place, stage)), command, record, printed)
         shutil.rmtree(stage.path)
         return [
             f"{command.name}, {kind.name} {when} of {step.number} ({step.title}): {one}\n{ended.err}" for one in wrong
