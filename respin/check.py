@@ -6,15 +6,16 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from respin.build.bundles import Verifying
 from respin.build.prepare import plan_for
 from respin.byteview import FileView
-from respin.errors import UsageError
+from respin.errors import RespinError, UsageError
 from respin.formats import lspci
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.lspci import PciDevice
+from respin.medium.derive import NO_REQUEST, derive_marks, derive_medium
 from respin.node.base import claim_from_checksum, claim_pinned, open_input, read_small, verify_base
 from respin.node.devices import Alias, Taker, pci_aliases, takers, vendor_aliases
 from respin.node.image import NodeImage, open_node
@@ -132,7 +133,7 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> Checked:
         bundles = verifying.wait(progress)
         plan = plan_for(node, bundles, workspace)
         with progress.step("judging the plan"):
-            findings = list(judge_plan(plan))
+            findings = [*judge_plan(plan), *_medium(plan)]
             drivers, broken = read_drivers(plan, bundles)
             judgements = tuple(judge_drivers(plan, drivers))
         findings += [*broken, *(one for judgement in judgements for one in judgement.findings)]
@@ -146,6 +147,15 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> Checked:
             places=tuple(_places(node, plan, drivers)),
             devices=None if devices is None else _driven(node, drivers, devices),
         )
+
+
+def _medium(plan: InstallPlan) -> Iterator[Finding]:
+    """Whether kernel arguments of the plugins can be given in every way to boot, and a respin be marked as one."""
+    try:
+        derive_medium(plan, NO_REQUEST)
+        derive_marks(plan, NO_REQUEST)
+    except RespinError as error:
+        yield Finding(error.finding, error.where or plan.node.iso.name, error.what, error.remedy or "")
 
 
 def _verify(request: CheckRequest, fd: int, trust: TrustStore, workspace: Workspace, progress: Progress) -> str:

@@ -13,7 +13,7 @@ from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.bootfiles import find_boot_files
 from respin.node import selinux
-from respin.node.image import Identity, NodeImage, ReadableNode, identify, open_readable, unsupported_layout
+from respin.node.image import Identity, NodeImage, ReadableNode, identify_anyway, open_readable, unsupported_layout
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.node.rootimage import ErofsRoot
@@ -90,10 +90,7 @@ def inspect(view: ByteView, beside: bytes = b"", profiles: Sequence[Profile] = (
         carrier_reason = str(error)
     iso = IsoImage.open(view)
     profiles = profiles or built_in()
-    try:
-        identity = identify(iso, profiles)
-    except UnsupportedError:
-        identity = identify(iso, ())  # opening the Node says why
+    identity = identify_anyway(iso, profiles)  # opening the Node says why, if no profile fits
     node: Optional[Mapping[str, Any]] = None
     node_reason = ""
     try:

@@ -22,7 +22,7 @@ else:
 
 FINDING = "bad-recipe"
 SCHEMA = 1
-_PATHS = ("base", "base_checksum", "trust", "gnupg_home", "output")
+_PATHS = ("base", "base_checksum", "trust", "gnupg_home", "output", "payload")
 _TEXTS = ("base_sha256", "sign_key")
 # Key of the recipe -> parameter of the command.
 _LISTS = {"remove": "remove", "append_args": "append_arg", "remove_args": "remove_arg"}
@@ -52,6 +52,8 @@ def read_recipe(path: Path) -> Dict[str, Any]:
     for key, parameter in _SWITCHES.items():
         if fields.has(key):
             found[parameter] = not fields.boolean(key)
+    if fields.has("revision"):
+        found["revision"] = fields.integer("revision")
     if fields.has("unsigned"):
         found["unsigned"] = fields.boolean("unsigned")
     fields.done()

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UsageError
 from respin.formats.iso9660.image import IsoImage
 from respin.node.image import open_root
+from respin.node.knownprofiles import built_in
+from respin.node.profile import Profile
 from respin.roottree import RootTree, TreeInode
 from respin.safepath import absolute
 
@@ -58,20 +60,21 @@ class RootFile:
         }
 
 
-def list_files(view: ByteView, top: str = "/") -> Iterator[RootFile]:
+def list_files(view: ByteView, top: str = "/", profiles: Sequence[Profile] = ()) -> Iterator[RootFile]:
     """Every path at and below ``top`` in the root image of the ISO in ``view``, in byte order of names.
 
-    Raises UsageError when there is no such path; UnsupportedError and MalformedError for images that cannot be read.
+    ``profiles`` are those that may fit, without any the ones that respin brings along. Raises UsageError when there is
+    no such path; UnsupportedError and MalformedError for images that cannot be read.
     """
-    root = open_root(IsoImage.open(view))
+    root = open_root(IsoImage.open(view), profiles or built_in())
     _find(root, top)
     for path, inode in root.walk(top):
         yield _describe(root, path, inode)
 
 
-def open_file(view: ByteView, path: str) -> ByteView:
+def open_file(view: ByteView, path: str, profiles: Sequence[Profile] = ()) -> ByteView:
     """The content of the regular file that ``path`` leads to, symbolic links followed inside the image."""
-    root = open_root(IsoImage.open(view))
+    root = open_root(IsoImage.open(view), profiles or built_in())
     found = root.resolve(_absolute(path))
     if found is None:
         raise _missing(path, root)

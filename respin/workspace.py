@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from respin.errors import BuildError, UsageError
 from respin.naming import PART, hidden_name, link_unnamed, linked, uninterrupted, wait_for_lock
@@ -166,12 +166,19 @@ def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
                 before.unlink(missing_ok=True)
 
 
-def staged_file(target: Path, data: bytes, *, force: bool = False, reaper: Optional[Reaper] = None) -> Output:
-    """A small file with its content on the disk and without its name so far."""
+def staged_file(
+    target: Path,
+    data: Union[bytes, Iterable[bytes]],
+    *,
+    force: bool = False,
+    reaper: Optional[Reaper] = None,
+) -> Output:
+    """A file with its content (whole, or in pieces) on the disk and without its name so far."""
     output = Output(target, force=force, reaper=reaper)
     try:
         with output.writing():
-            write_all(output.fd, data)
+            for piece in [data] if isinstance(data, bytes) else data:
+                write_all(output.fd, piece)
         output.prepare()
     except BaseException:
         output.close()

@@ -17,7 +17,7 @@ from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, s
 from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
 from respin.medium.checksums import with_checksums
-from respin.medium.derive import derive_medium
+from respin.medium.derive import derive_marks, derive_medium, numbered
 from respin.node.base import VerifiedBase
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
@@ -98,8 +98,10 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             require_none(judge_plan(plan))
             drivers, broken = read_drivers(plan, bundles)
             require_none((*broken, *(one for judged in judge_drivers(plan, drivers) for one in judged.findings)))
-            edit = derive_medium(plan, request.medium)
-        installation = _install(request, base, plan, bundles, metadata.fileno(), workspace, stack, progress)
+            medium = numbered(request.medium, start.revision, node.profile.marks)
+            edit = derive_medium(plan, medium)
+            marks = derive_marks(plan, medium)
+        installation = _install(request, base, plan, bundles, marks, metadata.fileno(), workspace, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
         indexing.wait(progress)
@@ -120,8 +122,9 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             restorable=request.restorable,
             indexing=indexing,
             installation=installation,
-            request=request.medium,
+            request=medium,
             edit=edit,
+            payload=request.payload,
         )
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
@@ -142,6 +145,7 @@ def _install(
     base: VerifiedBase,
     plan: InstallPlan,
     bundles: Tuple[VerifiedBundle, ...],
+    marks: Mapping[str, bytes],
     metadata_fd: int,
     workspace: Workspace,
     stack: ExitStack,
@@ -162,9 +166,10 @@ def _install(
         epoch=plan.epoch,
         kernel_release=releases[-1] if releases else "",
         owned_mtimes=plan.owned_mtimes,
-        facts=lambda delta: {FACTS: facts(base.claim, plan, delta)},
+        factory=plan.node.profile.marks.factory,
+        facts=lambda delta: {FACTS: facts(base.claim, plan, delta), **marks},
         labelled=lambda delta: with_labels(delta, plan),
-        fact_labels=labels_of_facts(plan),
+        fact_labels=labels_of_facts(plan, marks),
         metadata_fd=metadata_fd,
         may_grow=request.may_grow,
     )

@@ -43,7 +43,7 @@ class BuildRequest:
     among ``plugins`` (kept or replaced) or, by name, in ``remove``. ``sign_key`` None builds an unsigned ISO;
     ``gnupg_home`` holds the secret key. ``restorable`` False leaves the restore map out. ``epoch`` counts before
     SOURCE_DATE_EPOCH. ``medium`` is what to change on the medium besides. ``may_grow`` False refuses plugins for which
-    the root image has too little room.
+    the root image has too little room. ``payload`` is where the new root image is to be written as a file of its own.
     """
 
     base: Path
@@ -62,19 +62,21 @@ class BuildRequest:
     epoch: Optional[int] = None
     medium: MediumRequest = NO_REQUEST
     may_grow: bool = True
+    payload: Optional[Path] = None
 
 
 @dataclass(frozen=True)
 class Start:
     """The vendor's ISO to start from, not verified yet, and what it must be.
 
-    ``had`` names the plugins that were on the ISO given as the base.
+    ``had`` names the plugins that were on the ISO given as the base, ``revision`` is its number, 0 of a stock ISO.
     """
 
     fd: int
     path: Path
     claim: BaseClaim
     had: Tuple[str, ...]
+    revision: int
 
     def root_image(self, trust: TrustStore) -> RootImage:
         """Its root, opened anew. What is wrong with it counts once the ISO is verified."""
@@ -112,11 +114,13 @@ def start_from(
     stack.enter_context(changes_told(fd, str(request.base)))
     name = request.base.name
     had: Tuple[str, ...] = ()
+    revision = 0
     iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)
     if is_respun(iso):
         # Whoever brings the claim has chosen the plugins by this very statement, to rebuild what it describes.
         claims = _claims(iso) if request.claim is not None else _signed_claims(iso, trust, workspace.path, progress)
         name, had = claims.base_name, tuple(_plugin_name(str(plugin["name"])) for plugin in claims.plugins)
+        revision = claims.medium.request.revision
         # An anonymous file: it goes away with the process, whatever ends it.
         restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
         restore_to(iso, restored.fileno(), workspace.path, progress)
@@ -127,7 +131,7 @@ def start_from(
         claim = claim_from_checksum(request.base_checksum, name, trust, workspace.path)
     else:
         claim = claim_pinned(request.base_sha256 or "", name)
-    return Start(fd, request.base, claim, had)
+    return Start(fd, request.base, claim, had, revision)
 
 
 def _claims(iso: IsoImage) -> statement.Claims:
@@ -158,7 +162,10 @@ def _signed_claims(iso: IsoImage, trust: TrustStore, tmpdir: Path, progress: Pro
 
 def _refuse_outputs(request: BuildRequest) -> None:
     """Whatever will be in the way at the end is said at the start."""
-    beside = (*sidecar.paths(request.output), sbom.beside(request.output))
+    payload = () if request.payload is None else (request.payload,)
+    beside = (*sidecar.paths(request.output), sbom.beside(request.output), *payload)
+    if request.payload == request.output:
+        raise UsageError("the ISO and its root image cannot be the same file", where=str(request.output))
     checksum = () if request.base_checksum is None else (request.base_checksum,)
     refuse_inputs((request.output, *beside), (request.base, *checksum, *request.plugins))
     for path in beside:

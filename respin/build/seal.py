@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Mapping, Optional, Tuple
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from respin import sbom
 from respin.build.layout import Laid, LayoutJob, NewSquashfs, lay_out
@@ -48,7 +48,7 @@ class SealJob:
 
     ``growth`` says how far the image in it was grown. ``indexing`` is that of the vendor's root; ``installation`` still
     has its file system check to finish. ``edit`` is what changes on the medium besides the root image, ``request`` what
-    was asked for.
+    was asked for, ``payload`` where the root image goes as a file.
     """
 
     base: VerifiedBase
@@ -63,6 +63,7 @@ class SealJob:
     installation: Installation
     request: MediumRequest
     edit: MediumEdit
+    payload: Optional[Path]
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,10 @@ def seal(
     checked = job.installation.finish(progress)
     _lint(base, output, trust, progress)
     size = laid.plan.size
-    bom = _bill_of_materials(output, final, trust, tmpdir)
-    sidecars = _publish(output, final, sha256, size, signer, bom)
+    image = FileView(output.fd, str(output.target), *placed[node.squashfs_path])
+    further: List[Tuple[Path, Iterable[bytes]]] = [] if job.payload is None else [(job.payload, chunks(image))]
+    further.append((sbom.beside(output.target), [_bill_of_materials(output, final, trust, tmpdir)]))
+    sidecars = _publish(output, final, sha256, size, signer, further)
     restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
     return Sealed(sha256, size, copied, checked, restore_size, sidecars, report)
 
@@ -209,17 +212,22 @@ def _bill_of_materials(output: Output, final: bytes, trust: TrustStore, tmpdir: 
 
 
 def _publish(
-    output: Output, final: bytes, sha256: str, size: int, signer: Optional[Signer], bom: bytes
+    output: Output,
+    final: bytes,
+    sha256: str,
+    size: int,
+    signer: Optional[Signer],
+    further: Sequence[Tuple[Path, Iterable[bytes]]],
 ) -> Tuple[Path, ...]:
-    """The sidecars first, the ISO last: whoever sees the ISO sees them too. A failure takes the sidecars away again."""
+    """``further`` files and sidecars first, the ISO last: whoever sees it sees them too. A failure takes them away."""
     name = output.target.name
     stale: Tuple[Path, ...] = ()
-    files = [(sbom.beside(output.target), bom)]
+    files = list(further)
     if signer is not None:
         attestation, checksum = sidecar.paths(output.target)
         files += [
-            (attestation, sidecar.attestation(final, name, sha256, signer)),
-            (checksum, sidecar.checksum(name, sha256, size, signer)),
+            (attestation, [sidecar.attestation(final, name, sha256, signer)]),
+            (checksum, [sidecar.checksum(name, sha256, size, signer)]),
         ]
     elif output.force:
         stale = sidecar.paths(output.target)  # of a signed ISO that is replaced by an unsigned one

@@ -12,7 +12,7 @@ from respin.build.prepare import BuildRequest
 from respin.cli.common import Command, Session, force_option, json_option, trust_option
 from respin.errors import UsageError
 from respin.formats.bootconfig import ArgumentEdit
-from respin.medium.derive import MediumRequest
+from respin.medium.derive import MOST_REVISIONS, NEXT_REVISION, MediumRequest
 from respin.recipe import read_recipe
 from respin.report.build import render
 
@@ -68,6 +68,18 @@ def _take_recipe(context: click.Context, parameter: click.Parameter, value: Opti
     "--remove-arg", multiple=True, metavar="ARG", help="Take a kernel argument out of every boot entry; repeatable."
 )
 @click.option("--no-grow", is_flag=True, help="Refuse plugins for which the root image has too little room.")
+@click.option(
+    "--revision",
+    type=click.IntRange(1, MOST_REVISIONS),
+    metavar="N",
+    help="Which respin of the vendor's release this is, as the Node shows it. Default: 1, or one more than the base's.",
+)
+@click.option(
+    "--payload",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the new root image as a file, for `imgbase update --format liveimg FILE`.",
+)
 @force_option
 @json_option
 @click.pass_obj
@@ -87,6 +99,8 @@ def build(
     append_arg: Tuple[str, ...],
     remove_arg: Tuple[str, ...],
     no_grow: bool,
+    revision: Optional[int],
+    payload: Optional[Path],
     force: bool,
     json_output: bool,
 ) -> None:
@@ -127,7 +141,8 @@ def build(
             force=force,
             restorable=not no_restore,
             remove=frozenset(remove),
-            medium=MediumRequest(ArgumentEdit(tuple(append_arg), tuple(remove_arg))),
+            payload=payload,
+            medium=MediumRequest(ArgumentEdit(append_arg, remove_arg), revision or NEXT_REVISION),
             may_grow=not no_grow,
         ),
         progress=console,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
-from typing import ContextManager, Optional, Tuple
+from typing import ContextManager, Optional, Sequence
 
 import click
 
@@ -70,12 +70,12 @@ def inspect(
     fd = open_input(iso)
     try:
         view = FileView(fd, str(iso))
+        profiles = built_in() if trust is None else known(TrustStore.load(trust, session.tmpdir))
         if files:
-            _list(session, view, unchanged(fd, str(iso)), below or "/")
+            _list(session, view, unchanged(fd, str(iso)), below or "/", profiles)
         elif cat is not None:
-            _cat(session, view, unchanged(fd, str(iso)), cat)
+            _cat(session, view, unchanged(fd, str(iso)), cat, profiles)
         elif lint:
-            profiles = _profiles(session, trust) or built_in()
             with unchanged(fd, str(iso)):
                 linted = run_lint(find_iso(view).view, profiles, session.console)
             session.console.markup(linted.to_json(), render_lint(linted))
@@ -83,7 +83,6 @@ def inspect(
                 context.exit(PolicyError.exit_code)
         else:
             beside = sidecar.paths(iso)[0]
-            profiles = _profiles(session, trust)
             with unchanged(fd, str(iso)):
                 found = run_inspect(view, read_small(beside, sidecar.LIMIT) if beside.is_file() else b"", profiles)
             session.console.markup(found.to_json(), render(found))
@@ -91,29 +90,25 @@ def inspect(
         os.close(fd)
 
 
-def _profiles(session: Session, trust: Optional[Path]) -> Tuple[Profile, ...]:
-    return () if trust is None else tuple(known(TrustStore.load(trust, session.tmpdir)))
-
-
-def _list(session: Session, view: FileView, guard: ContextManager[None], top: str) -> None:
+def _list(session: Session, view: FileView, guard: ContextManager[None], top: str, profiles: Sequence[Profile]) -> None:
     if not session.json_output:
         with guard:
-            for file in list_files(view, top):
+            for file in list_files(view, top, profiles):
                 session.console.line(line(file))
         return
     with guard:
-        entries = [file.to_json() for file in list_files(view, top)]
+        entries = [file.to_json() for file in list_files(view, top, profiles)]
     session.console.result({"schema": "respin.files/1", "iso": view.name, "files": entries}, "")
 
 
-def _cat(session: Session, view: FileView, guard: ContextManager[None], path: str) -> None:
+def _cat(session: Session, view: FileView, guard: ContextManager[None], path: str, profiles: Sequence[Profile]) -> None:
     if not session.json_output:
         with guard:
-            for piece in chunks(open_file(view, path)):
+            for piece in chunks(open_file(view, path, profiles)):
                 session.console.raw(piece)
         return
     with guard:
-        content = open_file(view, path)
+        content = open_file(view, path, profiles)
         if content.size > LIMITS.small_file:
             raise UsageError(
                 f"{path} has {content.size} bytes, too many for one JSON document", remedy="leave out --json"

@@ -177,12 +177,21 @@ def _with_version(identity: Identity, profile: Profile, image: ReadableRoot) -> 
     return identity
 
 
-def open_root(iso: IsoImage) -> RootTree[Any]:
-    """The root file system of any ISO whose root image can be read, nested or flat; a profile is not needed.
+def identify_anyway(iso: IsoImage, profiles: Sequence[Profile]) -> Identity:
+    """As :func:`identify`, by magic numbers alone where the profiles lead to no answer."""
+    try:
+        return identify(iso, profiles)
+    except UnsupportedError:
+        return identify(iso, ())
+
+
+def open_root(iso: IsoImage, profiles: Sequence[Profile]) -> RootTree[Any]:
+    """The root file system of any ISO whose root image can be read, nested or flat; that one of ``profiles`` fits is
+    not needed, and says which image it is where there are several.
 
     Errors as above.
     """
-    tree: RootTree[Any] = _open_image(iso, identify(iso, ()))[1].tree
+    tree: RootTree[Any] = _open_image(iso, identify_anyway(iso, profiles))[1].tree
     return tree
 
 

@@ -14,6 +14,7 @@ from respin import strictjson
 from respin.byteview import chunks
 from respin.digest import sha256_chunks, sha256_content, sha256_hex
 from respin.formats.iso9660.image import IsoImage
+from respin.node.marks import marked_paths
 from respin.node.profile import Profile
 from respin.roottree import RootTree, TreeInode
 from respin.safepath import first_match, may_match_below
@@ -32,21 +33,26 @@ def protected_digests(
 ) -> Mapping[str, ProtectedDigest]:
     """The digest of each protected set of ``profile`` ("installer", "persistence").
 
-    ``without`` are files of the ISO that changed as recorded, which is checked by itself.
+    ``without`` are files of the ISO that changed as recorded, which is checked by itself; so are the marks of a respin
+    in the root.
     """
     lines: Dict[str, List[bytes]] = {name: [] for name in sorted(profile.protected)}
     patterns = {name: members.root_patterns for name, members in profile.protected.items()}
+    # The catalogue says where things lie, and some boot images where they lie themselves.
+    own_places = {entry.lba for entry in iso.boot if entry.boot_info or entry.grub2_boot_info}
+    own_places |= {iso.catalog.lba} if iso.catalog is not None else set()
     for path in sorted(iso.files):
         names = [name for name in lines if first_match(path, profile.protected[name].iso)]
-        if names and path not in without:
+        if names and path not in without and iso.files[path].lba not in own_places:
             sha256 = sha256_chunks(chunks(iso.file_view(path)))
             line = strictjson.encode({"iso": path, "size": iso.files[path].size, "sha256": sha256})
             for name in names:
                 lines[name].append(line)
+    marks = marked_paths(root, profile.marks)
     whole = tuple(pattern for one in patterns.values() for pattern in one)
     for path, inode in root.walk("/", lambda directory: may_match_below(directory, whole)):
         names = [name for name in lines if first_match(path, patterns[name])]
-        if names:
+        if names and path not in marks:
             line = strictjson.encode({"root": path, **attributes(root, inode)})
             for name in names:
                 lines[name].append(line)

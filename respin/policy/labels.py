@@ -7,7 +7,7 @@ and never from those in the root at hand.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Iterator, Mapping, Optional
+from typing import Dict, Iterable, Iterator, Mapping, Optional
 
 from respin.formats.selinux import XATTR
 from respin.node.places import FACTS
@@ -38,12 +38,20 @@ def with_labels(delta: Delta, plan: InstallPlan) -> Delta:
     return Delta(tuple(_completed(entry, plan) for entry in delta))
 
 
-def labels_of_facts(plan: InstallPlan) -> Mapping[str, bytes]:
-    """The labels of respin's own file and of the directories that may be made for it, by path."""
+def labels_of_facts(plan: InstallPlan, marks: Iterable[str] = ()) -> Mapping[str, bytes]:
+    """The labels of respin's own file and of the directories that may be made for it, by path.
+
+    ``marks`` are files of the vendor's that get other content; they keep their labels.
+    """
     kinds = {FACTS: Kind.FILE, **{path: Kind.DIRECTORY for path in parents(FACTS)}}
     found: Dict[str, bytes] = {}
     for path, kind in kinds.items():
         label = None if plan.selinux is None else plan.selinux.label(path, kind)
+        if label is not None:
+            found[path] = label
+    for path in marks:
+        inode = plan.node.root.lookup(path)
+        label = None if inode is None else plan.node.root.xattrs(inode).get(XATTR)
         if label is not None:
             found[path] = label
     return found

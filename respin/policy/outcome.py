@@ -13,6 +13,7 @@ from respin.node.profile import UNIT_DIRECTORIES
 from respin.node.selinux import without_label
 from respin.node.treediff import attributes
 from respin.plan import InstallPlan, PlannedFile
+from respin.policy.factory import Factory
 from respin.policy.findings import Finding
 from respin.policy.preflight import protected
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
@@ -39,7 +40,11 @@ DEPMOD_FILES = frozenset(
 
 def judge_delta(delta: Delta, plan: InstallPlan) -> Iterator[Finding]:
     """All findings on what the transaction left; each refuses the build."""
+    factory = Factory(delta, plan)
+    yield from factory.judge()
     for entry in delta:
+        if factory.is_copy(entry):
+            continue
         if is_derived(entry.path, plan):
             yield from _derived(entry, plan)
         elif entry.change is Change.ADDED:

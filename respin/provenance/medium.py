@@ -56,8 +56,8 @@ def parse_medium(external: Mapping[str, Any], extensions: Fields, where: str) ->
         fields = outer.fields("medium")
         request = MediumRequest(
             ArgumentEdit(
-                fields.texts("append_arguments", limit=_MAX_ARGUMENTS),
-                fields.texts("remove_arguments", limit=_MAX_ARGUMENTS),
+                fields.texts("append_arguments", limit=_MAX_ARGUMENTS, ordered=True),
+                fields.texts("remove_arguments", limit=_MAX_ARGUMENTS, ordered=True),
             ),
             fields.integer("revision"),
         )

@@ -78,6 +78,8 @@ def with_facts(
                 entries[parent] = Entry(parent, Change.ADDED, Attributes(Kind.DIRECTORY, 0o755, 0, 0, epoch))
         new = Attributes(Kind.FILE, 0o644, 0, 0, epoch, len(content), sha256_hex(content))
         old = _existing(scratch.lower, path)
+        if old is not None and old.kind is Kind.FILE:
+            new = replace(old, mtime=epoch, size=new.size, sha256=new.sha256)
         if old is not None and old.kind is Kind.DIRECTORY:
             raise PolicyError(f"{show(path)} is a directory of the Node", finding="reserved-path")
         entries[path] = Entry(path, Change.CHANGED if old else Change.ADDED, new, old)

@@ -37,12 +37,13 @@ class InstallJob:
     chooses among those of one call.
     ``rpm_keys`` are the armored keys that may have signed them. ``dbpath`` is the Node's rpm database directory.
     ``epoch`` is the time (seconds since 1970) of everything that has no better one; ``owned_mtimes`` maps real paths to
-    times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets. ``facts`` maps paths to contents
-    of further files (root:root, 0644), or is called with the delta for that once it was judged. ``labelled`` gives the
-    delta with the SELinux labels that its files have and get, ``fact_labels`` are those of ``facts`` and of directories
-    made for them. ``timeout`` (seconds) limits the transaction and each later program. ``metadata_fd`` is a sparse file
-    (read and write) as long as the image; the vendor's metadata will be in it when the check starts, and the check
-    writes to it. ``may_grow`` allows to make an ext image larger that has too little room.
+    times of RPM headers. ``kernel_release`` is what ``uname -r`` says to scriptlets, ``factory`` a directory of the
+    root that follows what changes in /etc, if it has one. ``facts`` maps paths to contents of further files (with the
+    attributes of what is there, else root:root, 0644), or is called with the delta for that once it was judged.
+    ``labelled`` gives the delta with the SELinux labels that its files have and get, ``fact_labels`` are those of
+    ``facts`` and of directories made for them. ``timeout`` (seconds) limits the transaction and each later program.
+    ``metadata_fd`` is a sparse file (read and write) as long as the image; the vendor's metadata will be in it when the
+    check starts, and the check writes to it. ``may_grow`` allows to make an ext image larger that has too little room.
     """
 
     iso_fd: int
@@ -59,6 +60,7 @@ class InstallJob:
     facts: Facts
     labelled: Callable[[Delta], Delta] = lambda delta: delta
     fact_labels: Mapping[str, bytes] = field(default_factory=dict)
+    factory: str = ""
     timeout: float = 300
     metadata_fd: Optional[int] = None
     may_grow: bool = True
@@ -257,4 +259,5 @@ def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
         "owned_mtimes": dict(job.owned_mtimes),
         "timeout": job.timeout,
         "may_grow": job.may_grow,
+        "factory": job.factory,
     }

@@ -17,6 +17,7 @@ from respin.root.contents import collect
 from respin.root.delta import Delta
 from respin.root.derived import Regenerator
 from respin.root.entries import with_facts
+from respin.root.factory import mirror, mirrored_times
 from respin.root.fuseview import ViewServer
 from respin.root.growth import megabytes
 from respin.root.store import CopyOnWrite
@@ -113,13 +114,14 @@ class _Installation:
         self._transact(scratch, dbpath)
         self._step("Comparing the root with the vendor's")
         comparison = Comparison(scratch.lower, scratch.upper, scratch.merged)
-        rules: Dict[str, Any] = {
-            "dbpath": dbpath, "owned_mtimes": job["owned_mtimes"], "epoch": job["epoch"],
-        }  # fmt: skip
+        times = mirrored_times(job["owned_mtimes"], job["factory"])
+        rules: Dict[str, Any] = {"dbpath": dbpath, "owned_mtimes": times, "epoch": job["epoch"]}
         delta = comparison.delta(**rules)
         uname = f"{scratch.files}/uname"
         regenerated = Regenerator(scratch, uname, job["timeout"], self._transcript).run(delta)
         if regenerated:
+            delta = comparison.delta(**rules)
+        if mirror(scratch, delta, job["factory"]):
             delta = comparison.delta(**rules)
         facts, labels = self._judge(delta)
         whole, sources = with_facts(delta, facts, labels, scratch, job["epoch"])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Sequence, Tuple
+from typing import Mapping, Sequence, Tuple
 
+from respin.digest import sha256_hex
 from respin.errors import VerificationError
 from respin.node.base import BaseClaim
 from respin.node.image import NodeImage
@@ -54,11 +55,23 @@ def proven_plan(
     return make_plan(stock, tuple(bundles), claims.epoch, claims.architecture, scratch)
 
 
-def judge_changes(output: NodeImage, delta: Delta, plan: InstallPlan, claim: BaseClaim, scratch: Path) -> None:
-    """Hold every change against the plugins and the rules; raises PolicyError or VerificationError."""
+def judge_changes(
+    output: NodeImage, delta: Delta, plan: InstallPlan, marks: Mapping[str, bytes], claim: BaseClaim, scratch: Path
+) -> None:
+    """Hold every change against the plugins and the rules; raises PolicyError or VerificationError.
+
+    ``marks`` is what must stand in files of the vendor's that say that the Node was respun.
+    """
     require_none(judge_plan(plan))
     own = {FACTS, *parents(FACTS)}
-    theirs = Delta(tuple(entry for entry in delta if entry.path not in own or entry.change is not Change.ADDED))
+    _require_marks(output, delta, plan, marks)
+    theirs = Delta(
+        tuple(
+            entry
+            for entry in delta
+            if (entry.path not in own or entry.change is not Change.ADDED) and entry.path not in marks
+        )
+    )
     require_none(judge_delta(theirs, plan))
     require_none(judge_labels(delta, plan))
     require_none(judge_content(plan, output.root))
@@ -72,6 +85,22 @@ def judge_changes(output: NodeImage, delta: Delta, plan: InstallPlan, claim: Bas
                 raise _not_ours(output, entry.path)
     if read_file(output.root, FACTS) != facts(claim, plan, theirs):
         raise _not_ours(output, FACTS)
+
+
+def _require_marks(output: NodeImage, delta: Delta, plan: InstallPlan, marks: Mapping[str, bytes]) -> None:
+    """Every mark is there, with the vendor's attributes and exactly the content that follows from the plan."""
+    found = {entry.path: entry for entry in delta if entry.path in marks}
+    for path, content in marks.items():
+        entry = found.get(path)
+        old = None if entry is None else entry.old
+        wanted = None if old is None else replace(old, mtime=plan.epoch, size=len(content), sha256=sha256_hex(content))
+        if entry is None or entry.new != wanted:
+            raise VerificationError(
+                "this file does not say that the Node was respun, and with what",
+                where=f"{output.root.view.name}:{path}",
+                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+                finding="marks",
+            )
 
 
 def _not_ours(output: NodeImage, path: str) -> VerificationError:

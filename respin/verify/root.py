@@ -50,7 +50,8 @@ def require_same_sets(
             raise VerificationError(
                 f"the Node's {name} is not what it should be",
                 where=output.iso.view.name,
-                remedy="the protected files differ; do not use this ISO",
+                remedy="the protected files differ, or whoever built it had another profile of that name; do not use"
+                " this ISO",
                 finding="protected-set",
             )
 

@@ -12,6 +12,7 @@ from respin.byteview import FileView
 from respin.digest import sha256_hex
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
+from respin.medium.derive import derive_marks
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
@@ -141,7 +142,8 @@ def verify_output(
         require_same_delta(output, found.delta, claims.delta)
         require_same_growth(output, found.growth, claims.growth)
         with progress.step("judging every change by the plugins' signed headers"):
-            judge_changes(output, found.delta, plan, stock.claim, tmpdir)
+            marks = derive_marks(plan, claims.medium.request)
+            judge_changes(output, found.delta, plan, marks, stock.claim, tmpdir)
         theirs = stock.protected
         if theirs is None:
             theirs = protected_digests(node.iso, node.root, node.profile, claims.medium.files)

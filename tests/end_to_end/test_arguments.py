@@ -40,7 +40,7 @@ def arguments(path: str, data: bytes) -> List[Tuple[str, ...]]:
 def edited(forge: Forge, good_plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The good plugin on the stock Node, with an argument more and one less."""
     iso = tmp_path_factory.mktemp("arguments") / "out.iso"
-    done = forge.build(iso, good_plugin, append_arg=APPEND, remove_arg=REMOVE, json=True)
+    done = forge.build(iso, good_plugin, append_arg=[APPEND, "a.first=1"], remove_arg=REMOVE, json=True)
     assert done.code == 0, done.err
     return iso
 
@@ -50,19 +50,19 @@ def test_every_copy_agrees_and_nothing_else_in_them_changes(forge: Forge, edited
     for (path, old), (_, new) in zip(before, after):
         stock = arguments(path, old)
         assert any(REMOVE in words for words in stock)
-        wanted = [(*(word for word in words if word != REMOVE), APPEND) for words in stock]
+        wanted = [(*(word for word in words if word != REMOVE), APPEND, "a.first=1") for words in stock]
         assert arguments(path, new) == wanted
-        assert new.replace(f" {APPEND}".encode(), b"") == old.replace(f" {REMOVE}".encode(), b"")
+        assert new.replace(f" {APPEND} a.first=1".encode(), b"") == old.replace(f" {REMOVE}".encode(), b"")
 
 
 def test_verification_recomputes_it_and_says_so(forge: Forge, edited: Path) -> None:
     done = respin("verify", edited, "--trust", forge.keys.trust, "--json")
     assert done.code == 0, done.err
     medium = done.json["medium"]
-    assert (medium["append_arguments"], medium["remove_arguments"]) == ([APPEND], [REMOVE])
+    assert (medium["append_arguments"], medium["remove_arguments"]) == ([APPEND, "a.first=1"], [REMOVE])
     assert {one["place"] for one in medium["edited"]} == {*TREE, f"{IMAGE}:{IN_IMAGE}"}
     links = {link["name"]: link for link in done.json["links"]}
-    assert f"+{APPEND} -{REMOVE}; recomputed" in links["medium"]["detail"]
+    assert f"+{APPEND} +a.first=1 -{REMOVE}; recomputed" in links["medium"]["detail"]
     assert links["installer"]["status"] == "passed"
 
 

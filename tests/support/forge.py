@@ -47,7 +47,8 @@ def respin(*arguments: object, env: Optional[Mapping[str, str]] = None, cwd: Opt
 class Forge:
     """Plugins and vendor signatures by the keys of a :class:`KeyWorld`, for one stock ISO."""
 
-    def __init__(self, keys: KeyWorld, iso: Path, path: Path) -> None:
+    def __init__(self, keys: KeyWorld, iso: Path, path: Path, profile: str = "example-node") -> None:
+        self.profile = profile
         self.keys = keys
         self.iso = iso
         self.path = path
@@ -89,7 +90,7 @@ class Forge:
         listed = ", ".join(f'"{os.path.relpath(rpm, directory)}"' for rpm in rpms)
         spec.write_text(
             f'name = "{name}"\nversion = "1"\nrelease = "1"\narch = "{arch}"\nvendor = "Test"\nsummary = "A test"\n'
-            f'license = "Apache-2.0"\nrpms = [{listed}]\n{extra}\n[target]\nprofiles = ["example-node"]\n{target}\n'
+            f'license = "Apache-2.0"\nrpms = [{listed}]\n{extra}\n[target]\nprofiles = ["{self.profile}"]\n{target}\n'
             f"[effects]\n{effects}\n"
         )
         made = respin("bundle", "create", spec, "-o", directory)

@@ -34,7 +34,7 @@ def make_tree(directory: Path, files: Optional[Mapping[str, iso.Content]] = None
     directory.mkdir(parents=True, exist_ok=True)
     tree = iso.make_tree(directory, {**TREE, **(files or {})})
     grub_image(tree / GRUB_IMAGE)
-    esp_image(tree / ESP, tree / "EFI/BOOT/BOOTX64.EFI")
+    esp_image(tree / ESP, tree / "EFI/BOOT/BOOTX64.EFI", tree / "EFI/BOOT/grub.cfg")
     (tree / "images/pxeboot/second-name").unlink(missing_ok=True)
     os.link(tree / "images/pxeboot/initrd.img", tree / "images/pxeboot/second-name")
     for parent, folders, names in os.walk(tree):
@@ -50,12 +50,13 @@ def grub_image(path: Path) -> Path:
     return path
 
 
-def esp_image(path: Path, loader: Path) -> Path:
-    """A FAT file system with a loader in it, always the same bytes."""
+def esp_image(path: Path, *files: Path) -> Path:
+    """A FAT file system with a loader and its configuration in it, always the same bytes."""
     path.unlink(missing_ok=True)
     run(["mkfs.vfat", "--invariant", "-C", "-n", "ANACONDA", str(path), "1440"])
     run(["mmd", "-i", str(path), "::/EFI", "::/EFI/BOOT"])
-    run(["mcopy", "-m", "-i", str(path), str(loader), "::/EFI/BOOT/BOOTX64.EFI"])
+    for file in files:
+        run(["mcopy", "-m", "-i", str(path), str(file), f"::/EFI/BOOT/{file.name}"])
     return path
 
 
