@@ -133,7 +133,7 @@ def _why_not(node: ReadableNode) -> str:
     if not isinstance(node, NodeImage):
         return str(unsupported_layout(node.identity, node.iso))
     try:
-        require_writable(locate(node.root, node.profile.rpm_databases))
+        require_writable(node.root, locate(node.root, node.profile.rpm_databases))
     except UnsupportedError as error:
         return str(error)
     return ""

@@ -105,7 +105,7 @@ def make_plan(
             raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
     database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
-    rpmdb.require_writable(database)
+    rpmdb.require_writable(node.root, database)
     blobs = rpmdb.records(node.root, database, scratch)
     vendor_packages = rpmdb.packages(blobs.values(), where)
     files: Dict[str, PlannedFile] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -101,14 +102,14 @@ def _packages(root: HostRoot, facts: Facts, drift: List[Drift], scratch: Path) -
 
 def _records(root: HostRoot, scratch: Path) -> Tuple[Mapping[str, RpmHeader], int]:
     """The packages in the root's database by the digest of their headers, and how many there are."""
-    for candidate in rpmdb.CANDIDATES:
-        place = f"{root.real_path(candidate)}/rpmdb.sqlite"
+    for directory, (name, backend) in product(rpmdb.CANDIDATES, rpmdb.BACKENDS.items()):
+        place = f"{root.real_path(directory)}/{name}"
         data = root.read(place, LIMITS.rpm_database)
         if data is None:
             continue
         log = root.read(f"{place}-wal", LIMITS.rpm_database) or b""
         where = f"{root.name}:{place}"
-        blobs = rpmdb.read_headers(data, scratch, where, log).values()
+        blobs = rpmdb.headers_in(backend, data, scratch, where, log).values()
         found: Dict[str, RpmHeader] = {}
         for blob in blobs:
             exact, _ = rpmrecord.split(blob, where)
@@ -117,7 +118,7 @@ def _records(root: HostRoot, scratch: Path) -> Tuple[Mapping[str, RpmHeader], in
                 found[sha256_hex(exact)] = rpm_header(header, where=where)
         return found, len(found)
     raise UnsupportedError(
-        "the root has no RPM database of the kind sqlite, as every respun Node has",
+        "the root has no RPM database, as every respun Node has",
         where=root.name,
         remedy=f"looked in {', '.join(rpmdb.CANDIDATES)}",
         finding="rpmdb",

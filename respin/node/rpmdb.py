@@ -15,13 +15,14 @@ from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, 
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
-from respin.formats.rpmdb import bdb, ndb
+from respin.formats.rpmdb import bdb, ndb, ndbindex
 from respin.formats.rpmfile import Header, RpmHeader, tags
 from respin.formats.rpmfile.content import rpm_header
 from respin.limits import LIMITS
 from respin.node import rpmrecord
 from respin.node.paths import read_file
 from respin.node.profileparser import RPM_DATABASES
+from respin.node.rpmindexes import ADDED_TAGS, TAGS
 from respin.roottree import RootTree
 
 _KEY = "gpg-pubkey"
@@ -29,21 +30,36 @@ CANDIDATES = RPM_DATABASES
 Row = Tuple[object, object, object]
 _INDEX_COLUMNS = ("key", "hnum", "idx")
 BACKENDS: Mapping[str, str] = {"rpmdb.sqlite": "sqlite", "Packages.db": "ndb", "Packages": "bdb"}
+_INDEX_FILES: Mapping[str, FrozenSet[str]] = {
+    "sqlite": frozenset(),
+    "ndb": frozenset(("Index.db",)),
+    "bdb": frozenset((*TAGS, *ADDED_TAGS)),
+}
+_RECORDER = "/usr/bin/rpmdb"
 
 
 @dataclass(frozen=True)
 class RpmDatabase:
-    """Where the database is: ``path`` is the directory with symbolic links resolved, ``file`` the main file."""
+    """Where the database is: ``path`` is the directory with symbolic links resolved, ``file`` the main file.
+
+    ``indexes`` are further files of it: of ndb one with all indexes, of bdb one for each, named like the index.
+    """
 
     path: str
     backend: str
     file: str
+    indexes: Tuple[str, ...] = ()
+
+    @property
+    def files(self) -> Tuple[str, ...]:
+        """All files that the database consists of."""
+        return (self.file, *self.indexes)
 
 
 @dataclass(frozen=True)
 class Content:
-    """Everything in a database: records by number, rows (key, record, position) of each index table, and whether
-    SQLite's own indexes agree with the tables.
+    """Everything in a database: records by number, rows (key, record, position) of each index, and whether these are
+    of the same state: SQLite's own indexes, or ndb's two files.
     """
 
     headers: Mapping[int, bytes]
@@ -65,7 +81,8 @@ def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDa
         names = set(root.listdir(path))
         for name, backend in BACKENDS.items():
             if name in names:
-                found[path, backend] = RpmDatabase(path, backend, f"{path}/{name}")
+                indexes = tuple(f"{path}/{index}" for index in sorted(names & _INDEX_FILES[backend]))
+                found[path, backend] = RpmDatabase(path, backend, f"{path}/{name}", indexes)
     if not found:
         raise UnsupportedError(
             "the Node's root has no RPM database, so RPM plugins cannot be recorded in it",
@@ -79,26 +96,70 @@ def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDa
     return next(iter(found.values()))
 
 
-def require_writable(database: RpmDatabase) -> None:
-    """Raise UnsupportedError unless packages can be recorded in the database, and the record judged."""
-    if database.backend != "sqlite":
-        raise UnsupportedError(
-            f"the Node's RPM database is of the kind {database.backend}: this machine's rpm cannot write it",
-            where=database.file,
-            remedy="`inspect`, `diff` and `sbom` read it; to build, use a Node whose rpm keeps its database in sqlite",
-            finding="rpmdb",
-        )
+def require_writable(root: RootTree[Any], database: RpmDatabase) -> None:
+    """Raise UnsupportedError unless packages can be recorded in the database: by this machine's rpm, or the Node's."""
+    if database.backend == "sqlite":
+        return
+    recorder = root.resolve(_RECORDER)
+    missing = {"ndb": ("Index.db",), "bdb": ("Name", "Basenames", "Providename")}[database.backend]
+    if recorder is None or not recorder.inode.is_file:
+        raise _not_writable(database, f"this machine's rpm cannot write it, and the Node has no {_RECORDER} of its own")
+    if not {f"{database.path}/{name}" for name in missing} <= set(database.indexes):
+        raise _not_writable(database, f"its indexes are not there ({', '.join(missing)})")
+    left = [name for name in root.listdir(database.path) if name.startswith("__db.")]
+    if left:
+        raise _not_writable(database, f"it was not closed: {left[0]} is there")
+
+
+def _not_writable(database: RpmDatabase, why: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the Node's RPM database is of the kind {database.backend}, and cannot be written: {why}",
+        where=database.file,
+        remedy="`inspect`, `diff` and `sbom` read it; to build, use a Node whose database is of the kind sqlite",
+        finding="rpmdb",
+    )
 
 
 def records(root: RootTree[Any], database: RpmDatabase, scratch: Path) -> Mapping[int, bytes]:
     """Every package header of a Node's database, of any kind, by its number; ``scratch`` is a private directory."""
-    data = read_file(root, database.file) or b""
     where = f"{root.view.name}:{database.file}"
-    if database.backend == "ndb":
+    return headers_in(database.backend, read_file(root, database.file) or b"", scratch, where)
+
+
+def headers_in(backend: str, data: bytes, scratch: Path, where: str, log: bytes = b"") -> Mapping[int, bytes]:
+    """Every package header in the main file of a database of a kind; ``log`` is what lies beside sqlite's."""
+    if backend == "ndb":
         return ndb.read_packages(data, where).headers
+    if backend == "bdb":
+        return bdb.read_packages(data, where).headers
+    return read_headers(data, scratch, where, log)
+
+
+def contents(root: RootTree[Any], database: RpmDatabase) -> Content:
+    """All that a database of the kind ndb or bdb says. Raises MalformedError when it is damaged, or its indexes are."""
+    where = f"{root.view.name}:{database.path}"
+    tables: Dict[str, Tuple[Row, ...]] = {}
+    data = read_file(root, database.file) or b""
     if database.backend == "bdb":
-        return bdb.read_packages(data, where)
-    return read_headers(data, scratch, where)
+        headers: Mapping[int, bytes] = bdb.read_packages(data, where).headers
+        for path in database.indexes:
+            name = path.rpartition("/")[2]
+            tables[name] = _rows(name, bdb.read_index(read_file(root, path) or b"", f"{where}/{name}"))
+        return Content(headers, tables, consistent=True)
+    packages = ndb.read_packages(data, where)
+    indexes = ndbindex.read_indexes(read_file(root, f"{database.path}/Index.db") or b"", f"{where}/Index.db")
+    names = {tag: name for name, tag in (*TAGS.items(), *ADDED_TAGS.items())}
+    for tag, rows in indexes.rows.items():
+        name = names.get(tag, f"tag {tag}")
+        tables[name] = _rows(name, rows)
+    return Content(packages.headers, tables, indexes.generation == packages.generation)
+
+
+def _rows(name: str, rows: Iterable[Tuple[bytes, int, int]]) -> Tuple[Row, ...]:
+    """Rows as sqlite has them: texts as texts."""
+    if name not in TAGS and name != "Sha1header":
+        return tuple(rows)
+    return tuple((key.decode("utf-8", "surrogateescape"), number, position) for key, number, position in rows)
 
 
 def read_headers(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Mapping[int, bytes]:

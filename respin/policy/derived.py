@@ -11,13 +11,14 @@ from typing import Any, Iterator, Mapping, Set
 
 from respin.formats import ldcache
 from respin.formats.kernelmodule import module_name
+from respin.node import rpmdb
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
 from respin.policy.outcome import DEPMOD_FILES
-from respin.policy.recorded import judge_recorded
+from respin.policy.recorded import judge_contents, judge_recorded
 from respin.root.delta import Change, Delta
 from respin.roottree import RootTree
 
@@ -28,8 +29,12 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
     changed = {entry.path for entry in delta.entries if entry.change is not Change.REMOVED}
     file = plan.database.file
     wanted = {rpm.header.raw: rpm.header.nevra for rpm in plan.rpms}
-    databases = (read_file(before, file) or b"", read_file(after, file) or b"")
-    yield from judge_recorded(*databases, wanted, file, scratch)
+    if plan.database.backend == "sqlite":
+        databases = (read_file(before, file) or b"", read_file(after, file) or b"")
+        yield from judge_recorded(*databases, wanted, file, scratch)
+    else:
+        old, new = (rpmdb.contents(root, plan.database) for root in (before, after))
+        yield from judge_contents(old, new, wanted, file)
     group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").splitlines()
     vendor_groups = {fields[2]: fields[0] for fields in (line.split(":") for line in group_lines) if len(fields) > 2}
     for path in sorted(changed & set(USER_DATABASE)):

@@ -75,7 +75,7 @@ def judge_shipped(shipped: Delta, judged: Delta, facts: Mapping[str, bytes]) -> 
 
 def is_derived(path: str, plan: InstallPlan) -> bool:
     """Whether ``path`` is state that is recomputed or validated instead of being compared with a package."""
-    if path == LINKER_CACHE or path in USER_DATABASE or path == plan.database.file:
+    if path == LINKER_CACHE or path in USER_DATABASE or path in plan.database.files:
         return True
     directory, _, name = path.rpartition("/")
     return name in DEPMOD_FILES and any(

@@ -15,7 +15,8 @@ from respin.byteview import BytesView
 from respin.errors import MalformedError
 from respin.formats.rpmfile import Header
 from respin.node import rpmdb, rpmrecord
-from respin.node.rpmdb import Row
+from respin.node.rpmdb import Content, Row
+from respin.node.rpmindexes import ADDED_TAGS, INSTALL_TID, TAGS
 from respin.node.rpmrecord import Added
 from respin.policy.findings import Finding
 from respin.safepath import show
@@ -24,27 +25,8 @@ _FINDING = "rpm-database"
 # What rpm adds to a record when it installs (rpm, lib/rpmte.c, lib/rpmfiles.c, lib/psm.c, lib/package.c): signature
 # header entries under their tags of the main header's range, and facts of the installation.
 _SIGNATURE_TAGS = frozenset((257, 259, 261, 262, 267, 268, 269, 270, 271, 273, 274, 275, 276, 277, 278, 279))
-_FILE_STATES, _INSTALL_TID = 1029, 1128
-_ADDED = _SIGNATURE_TAGS | frozenset((1008, _FILE_STATES, 1046, 1127, _INSTALL_TID))
-# table -> tag whose values it indexes (rpm, lib/rpmdb.c, dbiTags)
-_TAGS: Mapping[str, int] = {
-    "Name": 1000,
-    "Basenames": 1117,
-    "Group": 1016,
-    "Requirename": 1049,
-    "Providename": 1047,
-    "Conflictname": 1054,
-    "Obsoletename": 1090,
-    "Triggername": 1066,
-    "Dirnames": 1118,
-    "Recommendname": 5046,
-    "Suggestname": 5049,
-    "Supplementname": 5052,
-    "Enhancename": 5055,
-    "Filetriggername": 5069,
-    "Transfiletriggername": 5079,
-}
-_ADDED_TAGS: Mapping[str, int] = {"Installtid": _INSTALL_TID, "Sigmd5": 261, "Sha1header": 269}
+_FILE_STATES = 1029
+_ADDED = _SIGNATURE_TAGS | frozenset((1008, _FILE_STATES, 1046, 1127, INSTALL_TID))
 _Place = Tuple[object, object]  # key, position
 _BOOKKEEPING = frozenset(("Packages", "sqlite_sequence", "sqlite_stat1", "sqlite_stat4"))
 _REQUIRE_FLAGS = 1048
@@ -63,6 +45,11 @@ def judge_recorded(old: bytes, new: bytes, wanted: Mapping[bytes, str], file: st
             yield Finding(_FINDING, file, f"{show(name)} is not defined as in the vendor's database")
         return  # no query is made of what somebody else defined
     before, after = (rpmdb.read(data, scratch, file) for data in (old, new))
+    yield from judge_contents(before, after, wanted, file)
+
+
+def judge_contents(before: Content, after: Content, wanted: Mapping[bytes, str], file: str) -> Iterator[Finding]:
+    """The same for databases of any kind, read."""
     if not after.consistent:
         yield Finding(_FINDING, file, "its indexes do not agree with its tables")
     for number, blob in before.headers.items():
@@ -124,12 +111,12 @@ def _index(
 
 def _rows(table: str, header: Header, more: Sequence[Added]) -> Tuple[Set[_Place], Set[_Place]]:
     """(key, position) of the rows for a record: those that must be there (some rows of equal keys may not), and all."""
-    if table in _ADDED_TAGS:
-        values: List[object] = [_added_key(entry) for entry in more if entry.tag == _ADDED_TAGS[table]]
+    if table in ADDED_TAGS:
+        values: List[object] = [_added_key(entry) for entry in more if entry.tag == ADDED_TAGS[table]]
     elif table == "Group":
-        values = [header.string(_TAGS[table])] if _TAGS[table] in header else ["Unknown"]
-    elif table in _TAGS:
-        values = list(header.strings(_TAGS[table]))
+        values = [header.string(TAGS[table])] if TAGS[table] in header else ["Unknown"]
+    elif table in TAGS:
+        values = list(header.strings(TAGS[table]))
     else:
         values = []
     rows = [(value, position) for position, value in enumerate(values)]
@@ -141,7 +128,7 @@ def _rows(table: str, header: Header, more: Sequence[Added]) -> Tuple[Set[_Place
 
 
 def _added_key(entry: Added) -> object:
-    if entry.tag == _INSTALL_TID:
+    if entry.tag == INSTALL_TID:
         (number,) = struct.unpack(">I", entry.value)
         return struct.pack("=I", number)  # as the machine's processor has it
     return entry.value if entry.kind == 7 else entry.value.decode("ascii", "replace")

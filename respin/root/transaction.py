@@ -50,16 +50,22 @@ _SCRIPTLETS: Mapping[str, str] = {
 }  # fmt: skip
 _MISSING_OWNER = re.compile(r"\b(user|group) (\S+) does not exist - using")
 _LOG_LIMIT = 1 << 20
+STAND_IN = "/run/respin/rpmdb"  # a file system of the sandbox's own: nothing of it gets into the root
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """What to install: (name, descriptor of a sealed memory file) of each package, in order, and the trusted keys."""
+    """What to install: (name, descriptor of a sealed memory file) of each package, in order, and the trusted keys.
+
+    ``stand_in`` is a directory outside the root with a database instead of the root's own; ``dbpath`` is then
+    :data:`STAND_IN`.
+    """
 
     packages: Tuple[Tuple[str, int], ...]
     keys: Tuple[bytes, ...]
     dbpath: str
     timeout: float
+    stand_in: str = ""
 
 
 def write_configuration(directory: str, dbpath: str, machine: str, *, has_tmp: bool) -> None:
@@ -88,6 +94,9 @@ def install(transaction: Transaction, root: str, uname: str, config: str, empty:
     """
     hide_host_configuration(empty, switch)
     chroot.furnish(root, uname)
+    if transaction.stand_in:
+        os.makedirs(root + STAND_IN)
+        mount(transaction.stand_in, root + STAND_IN, flags=syscalls.MS_BIND)
     # By way of the working directory: rpm takes no path with spaces.
     os.chdir(config)
     os.environ["RPM_CONFIGDIR"] = "/proc/self/cwd"
@@ -113,6 +122,8 @@ def install(transaction: Transaction, root: str, uname: str, config: str, empty:
     )
     headers = [(name, fd, _header(rpm, ts, name, fd, log)) for name, fd in transaction.packages]
     chroot.lock_in(root, transaction.timeout)
+    if transaction.stand_in:
+        ts.initDB()  # makes its indexes
     ts.openDB()
     for name, _, header in headers:
         _refuse_installed(rpm, ts, name, header)

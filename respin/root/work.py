@@ -20,6 +20,7 @@ from respin.root.entries import with_facts
 from respin.root.factory import mirror, mirrored_times
 from respin.root.fuseview import ViewServer
 from respin.root.growth import megabytes
+from respin.root.recording import StandIn, record
 from respin.root.store import CopyOnWrite
 
 _SCRATCH_EXTRA = 1 << 30
@@ -108,10 +109,24 @@ class _Installation:
         made anew.
         """
         job = self._job
-        dbpath = database.require_sqlite(scratch.lower, job["dbpath"])
+        present = database.find(scratch.lower, job["dbpath"])
+        dbpath = present.path
         mounts.mount_overlay(scratch)
         self._step("Installing the packages")
-        self._transact(scratch, dbpath)
+        if present.backend == "sqlite":
+            self._transact(scratch, dbpath)
+        else:
+            stand_in = StandIn(scratch.lower, present, f"{scratch.files}/rpmdb")
+            self._transact(scratch, transaction.STAND_IN, stand_in.directory)
+            self._step("Recording the packages with the Node's own rpm")
+            record(
+                stand_in.new_records(),
+                scratch.merged,
+                present,
+                f"{scratch.files}/uname",
+                timeout=job["timeout"],
+                transcript=self._transcript,
+            )
         self._step("Comparing the root with the vendor's")
         comparison = Comparison(scratch.lower, scratch.upper, scratch.merged)
         times = mirrored_times(job["owned_mtimes"], job["factory"])
@@ -152,7 +167,7 @@ class _Installation:
         job = self._job
         return FileView(job["iso_fd"], job["iso_name"], job["squashfs_offset"], job["squashfs_size"])
 
-    def _transact(self, scratch: mounts.Scratch, dbpath: str) -> None:
+    def _transact(self, scratch: mounts.Scratch, dbpath: str, stand_in: str = "") -> None:
         job = self._job
         uname, empty, switch = (f"{scratch.files}/{name}" for name in ("uname", "empty", "nsswitch.conf"))
         chroot.write_uname(uname, job["kernel_release"])
@@ -166,6 +181,7 @@ class _Installation:
             keys=tuple(base64.b64decode(key) for key in job["rpm_keys"]),
             dbpath=dbpath,
             timeout=job["timeout"],
+            stand_in=stand_in,
         )
         outcome = isolation.run(
             lambda: transaction.install(order, scratch.merged, uname, scratch.rpm_config, empty, switch),
@@ -179,7 +195,7 @@ class _Installation:
                 f"the RPM transaction ended with status {outcome.status}: {self._transcript.tail()}",
                 finding="transaction-failed",
             )
-        wal = f"{scratch.upper}{dbpath}/rpmdb.sqlite-wal"
+        wal = f"{stand_in or scratch.upper + dbpath}/rpmdb.sqlite-wal"
         if os.path.lexists(wal) and os.stat(wal).st_size:
             raise BuildError("rpm left its database with a journal", where=dbpath, finding="transaction-failed")
 

@@ -51,7 +51,8 @@ def _libraries(program: Path) -> Iterable[Path]:
     return [Path(match) for match in re.findall(r"(/\S+) \(0x", said)]
 
 
-def _copy(root: Path, program: str, place: str) -> None:
+def copy_program(root: Path, program: str, place: str) -> None:
+    """A program of this machine and the libraries that it needs, at ``place`` of a root."""
     found = Path(os.path.realpath(shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") or program))
     target = root / place
     shutil.copy2(found, target)
@@ -70,9 +71,9 @@ def build_root(root: Path, world: KeyWorld) -> Path:
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
     for program in PROGRAMS:
-        _copy(root, program, f"usr/bin/{program}")
+        copy_program(root, program, f"usr/bin/{program}")
     for program in ("useradd", "ldconfig", "kmod"):
-        _copy(root, program, f"usr/sbin/{program}")
+        copy_program(root, program, f"usr/sbin/{program}")
     (root / "usr/sbin/depmod").symlink_to("kmod")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")

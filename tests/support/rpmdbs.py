@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
+import tempfile
 import zlib
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Tuple
 
 import pytest
 
 _UNIT, _PAGE = 16, 4096
+MAGIC = b"\x8e\xad\xe8\x01\0\0\0\0"
+MAIN_FILES = {"ndb": "Packages.db", "bdb": "Packages"}
 
 
 def write_ndb(path: Path, headers: Mapping[int, bytes]) -> Path:
@@ -46,3 +50,26 @@ def write_bdb(path: Path, headers: Mapping[int, bytes], order: str = "<") -> Pat
     text = "\n".join([*lines, "DATA=END", ""])
     subprocess.run([program, str(path)], input=text.encode(), check=True, capture_output=True)
     return path
+
+
+def recorder(kind: str) -> Path:
+    """An ``rpmdb`` that writes databases of a kind: named by RESPIN_RPMDB (colons between), or the host's."""
+    for program in (*filter(None, os.environ.get("RESPIN_RPMDB", "").split(":")), "rpmdb"):
+        with tempfile.TemporaryDirectory() as empty:
+            subprocess.run(recording(Path(program), kind, Path(empty), "--initdb"), capture_output=True, check=False)
+            if (Path(empty) / MAIN_FILES[kind]).exists():
+                return Path(shutil.which(program) or program)
+    pytest.skip(f"needs an rpm that writes databases of the kind {kind}; RESPIN_RPMDB may name its rpmdb")
+
+
+def recording(program: Path, kind: str, database: Path, action: str) -> Tuple[str, ...]:
+    """The command line for ``program`` to do ``action`` with a database."""
+    return (str(program), "--define", f"_db_backend {kind}", "--dbpath", str(database), action)
+
+
+def convert(program: Path, kind: str, database: Path, headers: Mapping[int, bytes]) -> None:
+    """Make a database of a kind with the headers by that rpm itself, and close it."""
+    data = b"".join(MAGIC + header for _, header in sorted(headers.items()))
+    subprocess.run(recording(program, kind, database, "--importdb"), input=data, check=True, capture_output=True)
+    for name in ("__db.001", "__db.002", "__db.003", ".dbenv.lock", ".rpm.lock"):
+        (database / name).unlink(missing_ok=True)

@@ -123,7 +123,7 @@ def test_transcript_is_bounded_and_printable() -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ((), "no rpm database"), (("Packages",), "bdb"), (("Packages.db",), "ndb"),
+        ((), "no rpm database"), (("Packages.db", "Packages"), "ndb and bdb"),
         (("rpmdb.sqlite", "Packages"), "sqlite and bdb"),
     ],
 )  # fmt: skip
@@ -133,10 +133,10 @@ def test_other_databases(files: "tuple[str, ...]", words: str, tmp_path: Path) -
     for name in files:
         (tmp_path / "usr/db" / name).touch()
     with pytest.raises(UnsupportedError) as caught:
-        database.require_sqlite(str(tmp_path), "/db")
+        database.find(str(tmp_path), "/db")
     assert words in caught.value.what
     for name in files:
         (tmp_path / "usr/db" / name).unlink()
     (tmp_path / "usr/db/rpmdb.sqlite").touch()
-    assert database.require_sqlite(str(tmp_path), "/db") == "/usr/db"
+    assert database.find(str(tmp_path), "/db") == database.Database("/usr/db", "sqlite", "rpmdb.sqlite")
     assert os.listdir(tmp_path / "usr/db") == ["rpmdb.sqlite"]

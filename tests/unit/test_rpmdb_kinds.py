@@ -17,7 +17,10 @@ from respin.formats.rpmdb import bdb, ndb
 from tests.support.images import damaged
 from tests.support.rpmdbs import write_bdb, write_ndb
 
-KINDS = {"ndb": lambda data: ndb.read_packages(data, "db").headers, "bdb": lambda data: bdb.read_packages(data, "db")}
+KINDS = {
+    "ndb": lambda data: ndb.read_packages(data, "db").headers,
+    "bdb": lambda data: bdb.read_packages(data, "db").headers,
+}
 
 
 def made_up(count: int = 60) -> Dict[int, bytes]:
@@ -30,7 +33,7 @@ def made_up(count: int = 60) -> Dict[int, bytes]:
 def test_berkeley_records_are_those_that_went_in(tmp_path: Path, count: int, order: str) -> None:
     headers = made_up(count)
     data = write_bdb(tmp_path / "Packages", headers, order).read_bytes()
-    assert bdb.read_packages(data, "db") == headers
+    assert bdb.read_packages(data, "db") == (headers, count)
 
 
 @pytest.mark.parametrize("count", [0, 1, 60])
