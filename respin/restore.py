@@ -11,6 +11,7 @@ from typing import List, Optional, Tuple
 
 from respin.byteview import FileView
 from respin.errors import VerificationError
+from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
 from respin.node.base import open_input
 from respin.progress import SILENT, Progress
@@ -80,8 +81,11 @@ def open_restored(iso: IsoImage, scratch: Path, stack: ExitStack) -> RestoredVie
 
 
 def own_ranges(iso: IsoImage) -> List[Tuple[int, int]]:
-    """The ranges (offset, size) of a respun ISO that are respin's own and never the vendor's."""
-    own = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)]
+    """The ranges (offset, size) of a respun ISO that are respin's own and never the vendor's.
+
+    Without a media check its field is the vendor's like any other byte.
+    """
+    own = [(MEDIA_CHECK_OFFSET, MEDIA_CHECK_SIZE)] if mediacheck.read(iso.view) is not None else []
     for name in (STATEMENT, SLOT, RESTORE, EVIDENCE):
         if f"/{name}" in iso.files:
             view = iso.file_view(f"/{name}")

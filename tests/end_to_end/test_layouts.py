@@ -85,7 +85,7 @@ def test_on_a_stick_whose_partition_table_was_moved(world: World, tmp_path: Path
     shutil.copyfile(world.output, stick)
     with stick.open("r+b") as file:
         file.truncate(world.output.stat().st_size + 64 * MIB)
-    if world.output.read_bytes()[512:520] == b"EFI PART":
+    if world.layout in ("lorax-10", "hidden-boot-image"):  # sgdisk leaves tables that overlap as they are
         subprocess.run(["sgdisk", "-e", stick], check=True, capture_output=True)
         assert struct.unpack_from("<Q", stick.read_bytes(), 512 + 32)[0] == stick.stat().st_size // 512 - 1
     done = world.forge.verify(stick, base=None)

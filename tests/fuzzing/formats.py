@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Callable, List, Protocol, Tuple
 
 from respin.errors import RespinError
+from tests.fuzzing import iso
 from tests.fuzzing.erofs import ErofsParts
 from tests.fuzzing.ext import ExtParts
 from tests.fuzzing.nested import INNER, NestedParts
 from tests.fuzzing.readers import read_erofs, read_ext, read_flat, read_nested
 from tests.fuzzing.squashfs import SquashfsParts
+from tests.support import layouts
 from tests.support.flatroots import pack
 from tests.support.images import EPOCH, KiB, build_ext, debugfs, run
 
@@ -142,6 +144,7 @@ FORMATS: Tuple[Format, ...] = (
     Format("ext2", _ext("ext2"), ExtParts, read_ext),
     Format("ext3", _ext("ext3", "-J", "size=1"), ExtParts, read_ext),
     Format("ext4", _ext("ext4", "-O", "^has_journal,64bit,metadata_csum"), ExtParts, read_ext),
+    *(Format(f"iso-{name}", iso.maker(name), iso.IsoParts, iso.read_iso) for name in sorted(layouts.LAYOUTS)),
     Format("ext4-inline", _ext("ext4", "-O", "^has_journal,inline_data", "-I", "512"), ExtParts, read_ext),
     Format("erofs", _erofs(), ErofsParts, read_erofs),
     Format("erofs-chunks", _erofs("-Enoinline_data", "--chunksize=4096"), ErofsParts, read_erofs),

@@ -29,12 +29,12 @@ TREE: Mapping[str, iso.Content] = {
 }
 
 
-def make_tree(directory: Path, files: Optional[Mapping[str, iso.Content]] = None) -> Path:
+def make_tree(directory: Path, files: Optional[Mapping[str, iso.Content]] = None, esp_kib: int = 1440) -> Path:
     """A tree as Nodes have it, with GRUB's boot image, an EFI image that holds a FAT, and files with two names."""
     directory.mkdir(parents=True, exist_ok=True)
     tree = iso.make_tree(directory, {**TREE, **(files or {})})
     grub_image(tree / GRUB_IMAGE)
-    esp_image(tree / ESP, tree / "EFI/BOOT/BOOTX64.EFI", tree / "EFI/BOOT/grub.cfg")
+    esp_image(tree / ESP, tree / "EFI/BOOT/BOOTX64.EFI", tree / "EFI/BOOT/grub.cfg", kib=esp_kib)
     (tree / "images/pxeboot/second-name").unlink(missing_ok=True)
     os.link(tree / "images/pxeboot/initrd.img", tree / "images/pxeboot/second-name")
     for parent, folders, names in os.walk(tree):
@@ -50,10 +50,10 @@ def grub_image(path: Path) -> Path:
     return path
 
 
-def esp_image(path: Path, *files: Path) -> Path:
+def esp_image(path: Path, *files: Path, kib: int = 1440) -> Path:
     """A FAT file system with a loader and its configuration in it, always the same bytes."""
     path.unlink(missing_ok=True)
-    run(["mkfs.vfat", "--invariant", "-C", "-n", "ANACONDA", str(path), "1440"])
+    run(["mkfs.vfat", "--invariant", "-C", "-n", "ANACONDA", str(path), str(kib)])
     run(["mmd", "-i", str(path), "::/EFI", "::/EFI/BOOT"])
     for file in files:
         run(["mcopy", "-m", "-i", str(path), str(file), f"::/EFI/BOOT/{file.name}"])

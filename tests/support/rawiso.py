@@ -78,6 +78,10 @@ class Raw:
         return bool(self.raw[25] & 2)
 
     @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
     def identifier(self) -> bytes:
         return self.raw[33 : 33 + self.raw[32]]
 
@@ -123,7 +127,7 @@ def _identifier_name(raw: bytes, joliet: bool) -> str:
     identifier = raw[33 : 33 + raw[32]]
     if identifier in (b"\0", b"\1"):
         return "." if identifier == b"\0" else ".."
-    return identifier.decode("utf-16-be" if joliet else "latin-1")
+    return identifier.decode("utf-16-be" if joliet else "latin-1", "replace")
 
 
 def content(data: bytes, path: str) -> bytes:

@@ -347,6 +347,11 @@ def _partition_end(data: bytes) -> bytes:
     return poke(data, 446 + 16 + 12, struct.pack("<L", 1 << 30))
 
 
+def _unknown_header(data: bytes) -> bytes:
+    """A section header of no known kind: what follows it could boot all the same."""
+    return poke(data, rawiso.le(data, 17 * B + 71) * B + 64, b"\x8f")
+
+
 def _sun(data: bytes) -> bytes:
     return poke(data, 0, bytes(1024) + b"boot block" + bytes(16 * B - 1034))
 
@@ -373,6 +378,7 @@ REFUSED: "dict[str, tuple[Callable[[bytes], bytes], str]]" = {
     "partition inside": (_partition_inside, "no volume that respin knows"),
     "partition end": (_partition_end, "behind the end"),
     "foreign system area": (_sun, "not a PC's master boot record"),
+    "unknown boot section": (_unknown_header, "behind its entries"),
     "boot system": (_boot_system, "ANOTHER"),
     "character set": (_character_set, "character set"),
 }

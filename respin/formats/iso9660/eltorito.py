@@ -50,11 +50,12 @@ class BootEntry:
 
 @dataclass(frozen=True)
 class BootCatalog:
-    """The catalogue's block, its entries."""
+    """The catalogue's block, its entries, and whether anything follows them that is no entry."""
 
     lba: int
     blocks: int
     entries: Tuple[BootEntry, ...]
+    more: bool
 
 
 def read_catalog(view: ByteView, descriptors: Iterable[Descriptor]) -> Optional[BootCatalog]:
@@ -88,7 +89,7 @@ def read_catalog(view: ByteView, descriptors: Iterable[Descriptor]) -> Optional[
         at += _ENTRY
     if left:
         raise MalformedError("the boot catalogue announces more entries than it has", where=where)
-    return BootCatalog(lba, 1, tuple(entries))
+    return BootCatalog(lba, 1, tuple(entries), any(data[at:]))
 
 
 def _entry(view: ByteView, platform: int, raw: bytes, offset: int) -> BootEntry:

@@ -10,7 +10,7 @@ import bisect
 from dataclasses import dataclass, field
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from respin.errors import BuildError, UnsupportedError, UsageError
+from respin.errors import BuildError, RespinError, UnsupportedError, UsageError
 from respin.formats.iso9660.ends import insertion_point
 from respin.formats.iso9660.fields import BLOCK, blocks_for
 from respin.formats.iso9660.image import IsoImage
@@ -106,6 +106,14 @@ def plan_splice(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFi
     A replaced file is replaced under all its names, in all trees. Raises UnsupportedError for layouts that are not
     handled, MalformedError for damaged ones, UsageError for requests that make no sense.
     """
+    try:
+        return _plan(image, replace, add)
+    except RespinError as error:
+        error.where = error.where or image.name  # the block map is pure arithmetic and knows no name
+        raise
+
+
+def _plan(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFile]) -> SplicePlan:
     require_spliceable(image)
     require_disjoint(image)
     _check_new_files(add)

@@ -96,6 +96,12 @@ def _record(node: Node) -> Optional[str]:
     return None
 
 
+def _catalog(image: IsoImage) -> Optional[str]:
+    if image.catalog is not None and image.catalog.more:
+        return "the boot catalogue holds something behind its entries that could boot"
+    return None
+
+
 def _boot_code(image: IsoImage) -> Optional[str]:
     area = image.system_area
     if area.boot_code is BootCode.OTHER:
@@ -130,6 +136,7 @@ _CHECKS: Tuple[Callable[[IsoImage], Optional[str]], ...] = (
     _volumes,
     _descriptors,
     _records,
+    _catalog,
     _boot_code,
     _gpt,
     _partitions,
