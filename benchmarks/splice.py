@@ -1,0 +1,68 @@
+"""One splice as a program of its own, to be measured: plan, copy in one pass; --digest makes the media check, too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from respin.byteview import FileView
+from respin.formats.iso9660 import IsoImage, NewFile, Place, plan_splice
+from respin.formats.mediacheck import MediaCheckHasher
+from respin.segments import Copy, Data, Segment, Zeros
+
+_STEP = 1 << 20
+SLOT = "/respin.sig"
+STATEMENT = "/respin.json"
+
+
+def main(base: str, out: str, replaced: str, content: str, *options: str) -> None:
+    """Replace ``replaced`` in ``base`` by the file ``content``, add two files, and write ``out``."""
+    with open(base, "rb") as source, open(content, "rb") as new, open(out, "wb") as target:
+        image = IsoImage.open(FileView(source.fileno(), base))
+        size = os.fstat(new.fileno()).st_size
+        added = [NewFile(STATEMENT, 9_000, Place.END), NewFile(SLOT, 16_384, Place.UNCHECKED)]
+        plan = plan_splice(image, {replaced: size}, added)
+        hasher: Optional[MediaCheckHasher] = None
+        if "--digest" in options:
+            hasher = MediaCheckHasher(plan.volume_space_size, skip_sectors=plan.unchecked_blocks)
+        update = hasher.update if hasher is not None else None
+        holes: Dict[str, List[Segment]] = {name: [Zeros(length)] for name, (_, length) in plan.files.items()}
+        start, _ = plan.files[replaced]
+        position = 0
+        for segment in plan.segments(holes):
+            if position == start and isinstance(segment, Zeros) and segment.length == size:
+                _copy(new.fileno(), 0, size, target.fileno(), position, update)
+            elif isinstance(segment, Copy):
+                _copy(source.fileno(), segment.offset, segment.length, target.fileno(), position, update)
+            else:
+                data = segment.data if isinstance(segment, Data) else bytes(segment.length)
+                os.pwrite(target.fileno(), data, position)
+                if update is not None:
+                    update(data)
+            position += segment.length
+        if hasher is not None and plan.media_check_field is not None:
+            os.pwrite(target.fileno(), hasher.field(), plan.media_check_field[0])
+
+
+def _copy(
+    source: int, offset: int, length: int, target: int, position: int, update: Optional[Callable[[bytes], None]]
+) -> None:
+    """Copy in the kernel, or through here when the bytes are wanted."""
+    end = offset + length
+    while offset < end:
+        if update is None:
+            done = os.copy_file_range(source, target, end - offset, offset, position)
+        else:
+            data = os.pread(source, min(_STEP, end - offset), offset)
+            update(data)
+            done = os.pwrite(target, data, position)
+        if not done:
+            raise SystemExit("the base became shorter while it was copied")
+        offset, position = offset + done, position + done
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    print(Path(sys.argv[2]).stat().st_size)
