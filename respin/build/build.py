@@ -18,8 +18,9 @@ from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import derive_marks, derive_medium, numbered
+from respin.medium.earlyboot import with_early_drivers
 from respin.node.base import VerifiedBase
-from respin.node.image import NodeImage, open_node
+from respin.node.image import open_node
 from respin.node.indexing import Indexing
 from respin.node.knownprofiles import known
 from respin.node.places import FACTS
@@ -109,6 +110,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
+        with progress.step("reaching early boot"):
+            edit = with_early_drivers(plan, edit, made.tree, workspace.path)
         edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
         output = stack.enter_context(Output(request.output, force=request.force, reaper=workspace.reaper))
         job = SealJob(
@@ -118,7 +121,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             shipped=made.shipped,
             squashfs=made.squashfs,
             growth=made.growth,
-            toolchain=_toolchain(node),
+            toolchain=_toolchain(plan),
             restorable=request.restorable,
             indexing=indexing,
             installation=installation,
@@ -190,13 +193,16 @@ def _judge(plan: InstallPlan, installed: Installed, scratch: Path, shipped: Delt
     require_none(judge_derived(plan, shipped, after, scratch))
 
 
-def _toolchain(node: NodeImage) -> Mapping[str, str]:
+def _toolchain(plan: InstallPlan) -> Mapping[str, str]:
     """The versions of what takes part in making the bytes."""
+    node = plan.node
     library, _, version = node.squashfs.codec.library.partition(" ")
     rpm = process.run(["rpm", "--version"]).stdout.decode("ascii", "replace").strip().rpartition(" ")[2]
     found = {"rpm": rpm, "zlib": zlib.ZLIB_RUNTIME_VERSION, library: version}
     if isinstance(node.image, NestedRoot):
         found["e2fsprogs"] = process.run(["debugfs", "-V"]).stderr.decode("ascii", "replace").split()[1]
+    if plan.declared("initrd_modules"):
+        found["kmod"] = process.run(["depmod", "--version"]).stdout.decode("ascii", "replace").split()[2]
     return found
 
 

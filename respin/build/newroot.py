@@ -42,12 +42,13 @@ Judge = Callable[[Delta, RootTree[Any]], None]
 
 @dataclass(frozen=True)
 class NewRoot:
-    """The root image to write, all that differs in it, and how many of its blocks were reused and compressed.
+    """The root image to write, its tree, all that differs in it, and how many blocks were reused and compressed.
 
     ``growth`` says how far the ext image in it had to be grown, if it had to.
     """
 
     squashfs: NewSquashfs
+    tree: RootTree[Any]
     shipped: Delta
     counters: Mapping[str, int]
     growth: Optional[Growth] = None
@@ -72,6 +73,7 @@ def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge:
         spliced = splice_file(image.squashfs, image.inner_path, installed.changed_blocks, size)
     return NewRoot(
         spliced,
+        after,
         shipped,
         {
             "root_blocks_total": installed.counters.blocks_total,
@@ -102,6 +104,7 @@ def _merged(image: FlatRoot, installed: Installed, judge: Judge, progress: Progr
     anew = counters.compressed + counters.fragments
     return NewRoot(
         merged,
+        after,
         shipped,
         {
             "root_blocks_total": counters.blocks + counters.fragments,

@@ -24,6 +24,7 @@ MAGICS = (b"070701", b"070702")
 _HEADER = 110
 _STEP = 1 << 18
 _LONGEST_NAME = 4096
+_TRAILER = "TRAILER!!!"
 # 13 numbers of eight hex digits: ino, mode, uid, gid, nlink, mtime, filesize, device, rdev, namesize, check.
 _NUMBERS = re.compile(rb"[0-9A-Fa-f]{104}")
 _FIELDS = tuple(slice(6 + 8 * number, 14 + 8 * number) for number in range(13))
@@ -47,9 +48,14 @@ class Member:
     target: Optional[str]
 
 
-def read(view: ByteView) -> Mapping[str, Member]:
+# What gets the content of the member of a given name, piece by piece; None for members whose content nobody wants.
+Contents = Callable[[str], Optional[Callable[[bytes], object]]]
+
+
+def read(view: ByteView, contents: Contents = lambda name: None) -> Mapping[str, Member]:
     """The members by name; of several with the same name the last, which is the one that the kernel leaves.
 
+    ``contents`` is asked for every regular file, once for each time that its name occurs.
     Raises UnsupportedError for another format or packing, MalformedError for damage and for more than the limits.
     """
     members: Dict[str, Member] = {}
@@ -60,16 +66,33 @@ def read(view: ByteView) -> Mapping[str, Member]:
         if start == b"":
             break
         if start in MAGICS:
-            _archive(source, members)
+            _archive(source, members, contents)
         else:
             unpacked = _Source(_unpack(source, _packing(start, view.name)), view.name, budget)
             while unpacked.skip_zeros() in MAGICS:
-                _archive(unpacked, members)
+                _archive(unpacked, members, contents)
             if unpacked.skip_zeros():
                 raise UnsupportedError("what is packed in it is no cpio archive", where=view.name, finding="initrd")
     if not members:
         raise UnsupportedError("it is no cpio archive", where=view.name, finding="initrd")
     return members
+
+
+def archive(members: Mapping[str, Optional[bytes]], mtime: int) -> bytes:
+    """A "newc" archive of ``members`` in their order: files (root:root, 0644), and directories (0755) for None."""
+    pieces: List[bytes] = []
+    for number, (name, content) in enumerate(members.items(), 1):
+        mode, nlink = (stat.S_IFDIR | 0o755, 2) if content is None else (stat.S_IFREG | 0o644, 1)
+        pieces.append(_newc(number, mode, nlink, mtime, name, content or b""))
+    pieces.append(_newc(0, 0, 1, 0, _TRAILER, b""))
+    return b"".join(pieces)
+
+
+def _newc(number: int, mode: int, nlink: int, mtime: int, name: str, content: bytes) -> bytes:
+    spelt = name.encode("utf-8", "surrogateescape") + b"\0"
+    fields = (number, mode, 0, 0, nlink, mtime, len(content), 0, 0, 0, 0, len(spelt), 0)
+    header = b"070701" + b"".join(b"%08X" % field for field in fields) + spelt
+    return header + bytes(-len(header) % 4) + content + bytes(-len(content) % 4)
 
 
 class _Source:
@@ -133,7 +156,7 @@ class _Source:
         return rest[:6]
 
 
-def _archive(source: _Source, members: Dict[str, Member]) -> None:
+def _archive(source: _Source, members: Dict[str, Member], contents: Contents) -> None:
     """One archive up to its trailer; positions in it count from its start."""
     start = source.position
     while True:
@@ -148,12 +171,15 @@ def _archive(source: _Source, members: Dict[str, Member]) -> None:
             )
         name = source.take(name_size).split(b"\0")[0].decode("utf-8", "surrogateescape")
         source.take(-(source.position - start) % 4)
-        if name == "TRAILER!!!":
+        if name == _TRAILER:
             return
         target = source.take(min(size, _LONGEST_NAME)) if stat.S_ISLNK(mode) else b""
         digest = hashlib.sha256()
+        write = contents(name) if stat.S_ISREG(mode) else None
         for piece in source.pieces(size - len(target)):
             digest.update(piece)
+            if write is not None:
+                write(piece)
         source.take(-(source.position - start) % 4)
         if len(members) >= LIMITS.initrd_members:
             raise UnsupportedError("it has more members than the limit", where=source.name, finding="initrd")

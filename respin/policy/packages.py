@@ -22,7 +22,7 @@ from respin.policy.findings import Finding
 # kernel(symbol) and ksym(symbol) of kmod packages, libfoo.so.1()(64bit) of everything that is linked.
 _HARD = re.compile(r"k(?:ernel|sym)\(.+\)|.+\.so(?:\.[^ ()]+)*(?:\(.*\))*")
 # Effects that a manifest can declare and that this version cannot give.
-_NOT_YET = ("replaces", "initrd_modules")
+_NOT_YET = ("replaces",)
 
 _SETS = {"persistence": "persistence layer"}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from respin.errors import UsageError, VerificationError
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import arguments_of, derive_medium
+from respin.medium.earlyboot import with_early_drivers
 from respin.medium.edit import MediumEdit
 from respin.node.image import NodeImage
 from respin.plan import InstallPlan
@@ -12,10 +15,10 @@ from respin.provenance.medium import MediumRecord
 from respin.verify.report import Link, Status
 
 
-def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage) -> MediumEdit:
+def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, scratch: Path) -> MediumEdit:
     """The changes that the request in the statement and the plugins' manifests lead to on the vendor's ISO.
 
-    Raises VerificationError when the statement says anything else.
+    ``scratch`` is a private directory. Raises VerificationError when the statement says anything else.
     """
     where = output.iso.view.name
     node = plan.node
@@ -23,6 +26,7 @@ def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage) -> Mediu
         edit = derive_medium(plan, record.request)
     except UsageError as error:
         raise VerificationError(error.what, where=where, remedy=error.remedy, finding="medium") from error
+    edit = with_early_drivers(plan, edit, output.root, scratch)
     edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, output.iso.file_view(output.squashfs_path))
     changed = tuple(sorted(edit.changed_paths(node.iso)))
     if (edit.edited, changed) != (record.edited, record.files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,7 +135,7 @@ def verify_output(
         require_same_profile(output, node)
         plan = proven_plan(node, bundles, claims, tmpdir)
         require_same_policy(output, claims, plan.selinux)
-        edit = derived(plan, claims.medium, output)
+        edit = derived(plan, claims.medium, output, Path(tempfile.mkdtemp(dir=tmpdir)))
         found = compare_with_base(output, node, progress, stock.indexing, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:

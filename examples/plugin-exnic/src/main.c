@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* An example of an out-of-tree driver: no hardware, but everything else that a driver has to do with its Node. */
+/*
+ * An example of an out-of-tree driver: it does nothing with hardware, but everything else that a driver has to do with
+ * its Node. It is loaded where QEMU's teaching device is (-device edu), also in early boot.
+ */
 #include <linux/init.h>
 #include <linux/module.h>
+#include <linux/pci.h>
 
 #include "exnic.h"
 
 static unsigned int queues = 1;
 module_param(queues, uint, 0444);
 MODULE_PARM_DESC(queues, "number of queues");
+
+static const struct pci_device_id exnic_ids[] = {
+	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, exnic_ids);
 
 static int __init exnic_init(void)
 {

@@ -1,0 +1,228 @@
+"""Drivers in early boot: an archive behind the vendor's initrd, which stays as it is.
+
+The kernel unpacks one archive after the other, later files over earlier ones (Linux,
+Documentation/driver-api/early-userspace/buffer-format.rst). The archive holds the plugins' modules, the modules and the
+firmware that they need and the initrd has not, and the index of all modules together, made anew by depmod: without that
+nothing in early boot would find them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+from respin import process
+from respin.byteview import ByteView
+from respin.errors import BuildError, UnsupportedError, VerificationError
+from respin.formats import cpio
+from respin.formats.iso9660.image import IsoImage
+from respin.formats.kernelmodule import module_name, read_module
+from respin.limits import LIMITS
+from respin.medium.edit import Edited, MediumEdit
+from respin.node.kernelfacts import KernelFacts
+from respin.node.paths import read_file, real_path
+from respin.plan import InstallPlan, PlannedFile
+from respin.roottree import RootTree
+from respin.safepath import relative, show
+from respin.segments import Copy, Data
+
+EARLY_BOOT = "early-boot"
+_MODULE = re.compile(r"((?:usr/)?lib/modules/([^/]+))/(.+)", re.DOTALL)
+_IN_ROOT = re.compile(r"/(?:usr/)?lib/modules/([^/]+)/(.+)", re.DOTALL)
+_OPTIONS = "/usr/lib/modprobe.d/"
+_FOR_DEPMOD = frozenset({"modules.order", "modules.builtin", "modules.builtin.modinfo"})
+_ALIGNMENT = 4
+_TIMEOUT = 300
+
+
+def with_early_drivers(plan: InstallPlan, edit: MediumEdit, after: RootTree[Any], scratch: Path) -> MediumEdit:
+    """``edit`` with every initrd of the profile extended by the modules that the plugins want in early boot.
+
+    ``after`` is the root with the plugins; what is taken of it must have the digest in a package's signed header.
+    ``scratch`` is a private directory. Raises UnsupportedError for an initrd that cannot be extended.
+    """
+    wanted = sorted(set(plan.declared("initrd_modules")))
+    if not wanted:
+        return edit
+    iso = plan.node.iso
+    paths = _one_name_each(iso, plan.node.identity.places.initrds)
+    if not paths:
+        raise UnsupportedError(
+            f"{', '.join(wanted)} shall be there in early boot, and the profile names no initrd on this ISO",
+            where=iso.name,
+            remedy="a profile of your own can name it; see docs/reference/profiles.md",
+            finding="no-initrd",
+        )
+    files: Dict[str, Tuple[Any, ...]] = {}
+    edited: List[Edited] = []
+    for number, path in enumerate(paths):
+        view = iso.file_view(path)
+        work = scratch / f"early-boot-{number}"
+        work.mkdir()
+        archive = _Extension(plan, after, view, work).archive(wanted)
+        files[path] = (Copy(view.offset, view.size), Data(bytes(-view.size % _ALIGNMENT) + archive))
+        edited.append(Edited(path, EARLY_BOOT, " ".join(wanted)))
+    return edit.joined(MediumEdit(files, {}, tuple(edited)))
+
+
+def _one_name_each(iso: IsoImage, paths: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Without further names of the same file."""
+    names: Dict[Optional[int], str] = {}
+    for path in paths:
+        names.setdefault(iso.files[path].lba, path)
+    return tuple(names.values())
+
+
+class _Extension:
+    """What goes behind one initrd. ``directory`` is where the modules of its kernel lie in it."""
+
+    def __init__(self, plan: InstallPlan, after: RootTree[Any], initrd: ByteView, work: Path) -> None:
+        self._plan, self._after, self._work, self._name = plan, after, work, initrd.name
+        self._modules = {name: one for one in plan.files.values() if (name := module_name(one.path))}
+        self._members = cpio.read(initrd, self._keep)
+        found = {match[1]: match[2] for match in map(_MODULE.fullmatch, self._members) if match is not None}
+        self._directories = {release: directory for directory, release in sorted(found.items())}
+
+    def archive(self, wanted: List[str]) -> bytes:
+        """The archive: modules, firmware, index."""
+        releases = {self._release(name) for name in wanted}
+        if len(releases) != 1 or not releases <= self._directories.keys():
+            raise UnsupportedError(
+                f"the modules are for the kernel {', '.join(sorted(releases))}, the initrd has"
+                f" {', '.join(sorted(self._directories)) or 'no modules'}",
+                where=self._name,
+                remedy="get the plugin for the kernel that this ISO boots",
+                finding="kernel-mismatch",
+            )
+        (release,) = releases
+        files = {**self._options(), **self._closed(wanted, release)}
+        directory = self._directories[release]
+        for path, content in files.items():
+            if path.startswith(f"{directory}/"):
+                _write(self._work / path, content)
+        index = self._index(directory, release)
+        everything = {**files, **{f"{directory}/{name}": content for name, content in index.items()}}
+        return cpio.archive(self._with_directories(everything), self._plan.epoch)
+
+    def _keep(self, name: str) -> Optional[Callable[[bytes], object]]:
+        """Put what depmod reads to where it reads it."""
+        match = _MODULE.fullmatch(name)
+        if match is None or not (module_name(name) or match[3] in _FOR_DEPMOD):
+            return None
+        path = self._work / relative(name, where=self._name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+        def write(piece: bytes) -> None:
+            with path.open("ab") as stream:
+                stream.write(piece)
+
+        return write
+
+    def _release(self, name: str) -> str:
+        planned = self._modules.get(name)
+        match = None if planned is None else _IN_ROOT.fullmatch(planned.path)
+        if match is None:
+            raise UnsupportedError(
+                f"the module {show(name)} shall be there in early boot, and no package has it among a kernel's modules",
+                where=self._name,
+                finding="kernel-mismatch",
+            )
+        return match[1]
+
+    def _closed(self, wanted: List[str], release: str) -> Dict[str, bytes]:
+        """The modules and all that they need and the initrd has not, by their names in the initrd."""
+        facts = KernelFacts(self._plan.node.root, release)
+        there = {module_name(name) for name in self._members if name.startswith(self._directories[release] + "/")}
+        found: Dict[str, bytes] = {}
+        seen: Set[str] = set()
+        todo = list(wanted)
+        while todo:
+            name = todo.pop(0)
+            if name in seen or name in facts.builtin or (name in there and name not in wanted):
+                continue
+            seen.add(name)
+            path, content = self._content(name, facts)
+            match = _IN_ROOT.fullmatch(path)
+            if match is None:
+                continue
+            found[f"{self._directories[release]}/{match[2]}"] = content
+            module = read_module(content, path, f"{self._name}:{path}")
+            todo += [one.replace("-", "_") for one in module.depends]
+            for firmware in module.firmware:
+                found.update(self._firmware(firmware, release, facts))
+        return dict(sorted(found.items()))
+
+    def _options(self) -> Dict[str, bytes]:
+        """The options that the plugins which reach early boot give modules."""
+        return {
+            planned.path[1:]: self._of_plugin(planned)
+            for path, planned in sorted(self._plan.files.items())
+            if path.startswith(_OPTIONS) and planned.entry.digest and planned.bundle.manifest.effects.initrd_modules
+        }
+
+    def _content(self, name: str, facts: KernelFacts) -> Tuple[str, bytes]:
+        planned = self._modules.get(name)
+        if planned is not None:
+            return planned.path, self._of_plugin(planned)
+        path = facts.modules.get(name)
+        if path is None:
+            return "", b""  # judged by respin.policy.drivers, and accepted there
+        return path, read_file(self._plan.node.root, path) or b""
+
+    def _of_plugin(self, planned: PlannedFile) -> bytes:
+        content = read_file(self._after, planned.path) or b""
+        if hashlib.new(planned.entry.digest_algorithm, content).hexdigest() != planned.entry.digest:
+            raise VerificationError(
+                f"{show(planned.path)} is not what the header of {planned.nevra} says",
+                where=self._after.view.name,
+                finding="content",
+            )
+        return content
+
+    def _firmware(self, name: str, release: str, facts: KernelFacts) -> Mapping[str, bytes]:
+        """The firmware at the same place as in the root, unless the initrd has it."""
+        root = self._plan.node.root
+        for planned in self._plan.files.values():
+            if planned.path.startswith("/usr/lib/firmware/") and planned.path.endswith(f"/{name}"):
+                return {planned.path[1:]: self._of_plugin(planned)}
+        path = facts.firmware(name)
+        if path is None:
+            return {}
+        where = real_path(root, path)[1:]
+        return (
+            {} if where in self._members or path[1:] in self._members else {where: read_file(root, f"/{where}") or b""}
+        )
+
+    def _index(self, directory: str, release: str) -> Mapping[str, bytes]:
+        """What depmod makes of all modules together."""
+        base = self._work / directory[: -len(f"lib/modules/{release}")]
+        nothing = self._work / "depmod.d"  # else this machine's configuration would count
+        nothing.mkdir()
+        command = ["depmod", "-C", str(nothing), "-b", str(base), release]
+        done = process.run(command, check=False, timeout=_TIMEOUT)
+        if done.returncode != 0:
+            raise BuildError(done.explain(), where=self._name, finding="depmod-failed")
+        made = sorted(path for path in (self._work / directory).glob("modules.*") if path.name not in _FOR_DEPMOD)
+        return {path.name: path.read_bytes() for path in made}
+
+    def _with_directories(self, files: Mapping[str, bytes]) -> Mapping[str, Optional[bytes]]:
+        """The files, each behind the directories that the initrd has not."""
+        found: Dict[str, Optional[bytes]] = {}
+        for path, content in files.items():
+            parts = path.split("/")
+            for end in range(1, len(parts)):
+                parent = "/".join(parts[:end])
+                if parent not in self._members:
+                    found.setdefault(parent, None)
+            if len(content) > LIMITS.kernel_module:
+                raise UnsupportedError(f"{show(path)} is too large for an initrd", where=self._name)
+            found[path] = content
+        return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
