@@ -77,9 +77,9 @@ def _index(data: bytes, where: str) -> Tuple[IndexRow, ...]:
         key = known.get(word)
         if key is None:
             key = known[word] = _key(data, keys, word & ~mask & _WORD, key_end, where)
-            if offsets.setdefault(key, word) != word or (_hash(key) ^ word) & mask:
+            if offsets.setdefault(key, word) != word or (hash_of(key) ^ word) & mask:
                 raise _bad(where, "a key is there twice, or with another hash")
-        _reach(table, slots, _hash(key), place, where)
+        _reach(table, slots, hash_of(key), place, where)
         rows.append((key, *_record(value, data, overflow + 4 * place)))
     if len(set(rows)) != len(rows):
         raise _bad(where, "a row is there twice")
@@ -119,8 +119,8 @@ def _record(value: int, data: bytes, overflow: int) -> Tuple[int, int]:
     return value & 0xF_FFFF, value >> 20
 
 
-def _hash(key: bytes) -> int:
-    """A variant of MurmurHash."""
+def hash_of(key: bytes) -> int:
+    """Where rpm begins to look for a key: a variant of MurmurHash."""
     value = len(key) * _MULTIPLIER & _WORD
     whole = len(key) & ~3
     for (word,) in struct.iter_unpack("<I", key[:whole]):
