@@ -127,7 +127,7 @@ class IsoParts:
     def spoil(self, rng: random.Random) -> Tuple[bytes, str]:
         """A damaged image, and what was done to it."""
         data = bytearray(self.data)
-        done = [self._once(data, rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+        done = [self._once(data, rng) for _ in range(rng.choice((1, 1, 1, 1, 2)))]
         if rng.random() < 0.5:
             done.append(_mend_gpt(data))
         return bytes(data), "; ".join(done)
