@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Dict, Tuple
@@ -30,9 +31,8 @@ Respun = Tuple[Forge, Path, Path]
 def make(name: str, key_world: KeyWorld, stock_iso: Path, factory: pytest.TempPathFactory) -> Respun:
     """The remade Node of that kind, a plugin for it, and the respin of both."""
     tmp = factory.mktemp(name)
-    forge = Forge(
-        key_world, {"ovirt-node-classic": kinds.classic, "ovirt-node-ng": kinds.ng}[name](stock_iso, tmp), tmp, name
-    )
+    makers = {"ovirt-node-classic": kinds.classic, "ovirt-node-ng": kinds.ng, "debian-live": kinds.debian}
+    forge = Forge(key_world, makers[name](stock_iso, tmp), tmp, name)
     plugin = forge.plugin(
         "good",
         files=FILES,
@@ -157,6 +157,24 @@ def test_a_respin_of_a_respin_is_the_next_one(classic: Respun, tmp_path: Path) -
     assert compare_versions(releases[1], releases[0]) > 0
     done = respin("reproduce", tmp_path / "next.iso", "--plugin", plugin, "--trust", forge.keys.trust, "--json")
     assert done.json["reproduced"] is True
+
+
+def test_lists_of_digests_on_a_debian_live_image_hold(
+    key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the flat root needs owners other than this user")
+    forge, _, iso = make("debian-live", key_world, stock_iso, tmp_path_factory)
+    done = respin("verify", iso, "--trust", forge.keys.trust, "--json")
+    assert done.code == 0, done.err
+    why = {one["place"]: one["why"] for one in done.json["medium"]["edited"]}
+    image = "/isolinux/efiboot.img:/EFI/BOOT/grub.cfg"
+    edited = {path for path, one in why.items() if one == "kernel-arguments"}
+    assert {"/isolinux/live.cfg", "/boot/grub/grub.cfg", image} <= edited
+    assert {path for path, one in why.items() if one == "checksum"} == {"/sha256sum.txt", "/md5sum.txt"}
+    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/", tmp_path / "all")
+    for kind in ("sha256", "md5"):
+        run("sh", "-c", f"cd {tmp_path}/all && {kind}sum -c --quiet --strict {kind}sum.txt")
 
 
 def hostile(respun: Respun, output: Path) -> None:

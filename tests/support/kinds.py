@@ -104,6 +104,38 @@ def ng(stock: Path, directory: Path) -> Path:
     return remade(stock, directory, change, efi="images/efiboot.img")
 
 
+def debian(stock: Path, directory: Path) -> Path:
+    """A Debian live image: a flat root at live-boot's place, lists of digests. Needs root, for the owners, and FUSE."""
+
+    def change(tree: Path, image: Path) -> None:
+        write_root(image, {"/usr/lib/os-release": 'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n'})
+        mount = directory / "mount"
+        for path in (mount, tree / "live", tree / "boot/grub"):
+            path.mkdir(parents=True)
+        run("fuse2fs", "-o", "ro", image, mount)
+        try:
+            run("mksquashfs", mount, tree / "live/filesystem.squashfs", "-quiet", "-no-progress", "-noappend", *PACK)
+        finally:
+            run("umount", mount)
+        shutil.rmtree(tree / "LiveOS")
+        (tree / "isolinux/version").unlink()
+        (tree / "isolinux/vmlinuz0").rename(tree / "live/vmlinuz")
+        (tree / "isolinux/initrd0.img").rename(tree / "live/initrd.img")
+        arguments = "boot=live components quiet splash findiso=${iso_path}"
+        entry = f"linux /live/vmlinuz {arguments}\n initrd /live/initrd.img"
+        (tree / "boot/grub/grub.cfg").write_text(f"source /boot/grub/theme.cfg\nmenuentry Live {{\n {entry}\n}}\n")
+        (tree / "isolinux/isolinux.cfg").write_text("include menu.cfg\ndefault vesamenu.c32\n")
+        (tree / "isolinux/menu.cfg").write_text("include live.cfg\n")
+        (tree / "isolinux/live.cfg").write_text(
+            "label live\n linux /live/vmlinuz\n initrd /live/initrd.img\n append boot=live components quiet\n"
+        )
+        find = "find . -type f ! -name '*sum.txt' ! -path ./isolinux/isolinux.bin ! -path ./isolinux/boot.cat"
+        for kind in ("sha256", "md5"):
+            run("sh", "-c", f"cd {tree} && {find} | sort | xargs {kind}sum > ../sums && mv ../sums {kind}sum.txt")
+
+    return remade(stock, directory, change)
+
+
 def read_root(image: Path, path: str) -> str:
     """A text of an ext image, by debugfs."""
     return run("debugfs", "-R", f"cat {path}", image).decode()
