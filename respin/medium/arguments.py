@@ -33,7 +33,7 @@ def check_arguments(edit: ArgumentEdit, profile: Profile, volume_id: str) -> Non
                 remedy="letters, digits and _.,:/=@%+~^- are; boot loaders read anything else each in its own way",
             )
         name = argument.partition("=")[0]
-        if name in profile.kept_arguments or (volume_id and volume_id in argument):
+        if name in profile.kept_arguments or _names_volume(argument, volume_id):
             raise PolicyError(
                 f"the argument {argument} is one by which the Node finds its medium",
                 remedy=f"{', '.join(profile.kept_arguments) or 'the volume label'} stay as the vendor made them",
@@ -73,11 +73,17 @@ def edit_medium(iso: IsoImage, profile: Profile, edit: ArgumentEdit) -> MediumEd
 def _refuse_volume(words: List[str], volume_id: str) -> None:
     """A name without its value is removed whatever the value is, so also where it names the volume."""
     for word in words:
-        if volume_id and volume_id in word.replace("\\x20", " ").replace("x20", " "):
+        if _names_volume(word, volume_id):
             raise PolicyError(
                 f"the argument {show(word)} names the volume by which the Node finds its medium",
                 finding="kept-argument",
             )
+
+
+def _names_volume(word: str, volume_id: str) -> bool:
+    """Whether the volume's label stands in a word; blanks in it are escaped as udev does, GRUB takes the backslash."""
+    plain = re.escape(volume_id).replace("\\ ", r"(?: |\\?x20|_)")
+    return bool(volume_id) and re.search(rf"(?<![A-Za-z0-9]){plain}(?![A-Za-z0-9])", word) is not None
 
 
 def _medium_edit(copies: Tuple[BootCopy, ...], edit: ArgumentEdit) -> MediumEdit:

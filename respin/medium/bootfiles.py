@@ -143,7 +143,7 @@ def _images(iso: IsoImage, closed: List[Tuple[str, str]]) -> Iterator[EfiImage]:
         view = SubView(iso.view, offset, iso.view.size - offset, f"{iso.name}:{show(name)}")
         if is_fat(view):
             yield EfiImage(offset, name, FatVolume.open(view), tuple(ways))
-        elif ways != ["UEFI from disk (GPT)"] or name in iso.files:
+        else:
             closed.append((name, "is no FAT volume"))
 
 

@@ -185,6 +185,25 @@ def test_arguments_that_must_not_change(edit: ArgumentEdit, error: type) -> None
     check_arguments(ArgumentEdit(("console=ttyS0,115200n8", "a.b_c=1"), ("quiet",)), CLASSIC, "LABEL")
 
 
+@pytest.mark.parametrize(
+    ("word", "label", "names"),
+    [
+        ("x=hd:LABEL=NODE-1", "NODE-1", True),
+        ("x=NODE-12", "NODE-1", False),
+        ("console=ttyS0", "con", False),
+        ("x=Ax20B:/y", "A B", True),
+        ("x=A_B", "A B", True),
+        ("quiet", "", False),
+    ],
+)
+def test_a_label_counts_as_a_whole(word: str, label: str, names: bool) -> None:
+    if not names:
+        check_arguments(ArgumentEdit((), (word,)), DEBIAN, label)
+        return
+    with pytest.raises(PolicyError):
+        check_arguments(ArgumentEdit((), (word,)), DEBIAN, label)
+
+
 def test_an_argument_that_names_the_volume_is_not_removed_by_its_name_alone(tmp_path: Path) -> None:
     label = "LABEL WITH SPACE"
     text = "menuentry x {\n linux /v root=live:x other=hd:LABEL=LABEL\\x20WITH\\x20SPACE\n}\n"
