@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from respin.byteview import FileView
 from respin.formats.ext import ExtImage
@@ -17,10 +17,14 @@ from respin.root.space import no_space, require_writable, space_for
 
 
 class Applier:
-    """Applies to the image file at ``path``, which messages call ``name``. ``epoch`` is debugfs's clock."""
+    """Applies to the image file at ``path``, which messages call ``name``. ``epoch`` is debugfs's clock.
 
-    def __init__(self, path: str, name: str, epoch: int) -> None:
+    ``fds`` are descriptors that other programs need to find the file.
+    """
+
+    def __init__(self, path: str, name: str, epoch: int, fds: Sequence[int] = ()) -> None:
         self._path = path
+        self._fds = fds
         self._name = name
         self._epoch = epoch
         self._image = self._open()
@@ -59,7 +63,7 @@ class Applier:
 
     def grow(self, path: str, size: int, plan: Plan) -> None:
         """Grow the file system to ``size`` bytes, which the image, now at ``path``, has already."""
-        growth.grow(path, self._image.superblock, size, self._epoch, self._name)
+        growth.grow(path, self._image.superblock, size, self._epoch, self._name, self._fds)
         self._path = path
         self._image = self._open()
         growth.require_grown(self._image.superblock, size, self._name)
@@ -81,7 +85,7 @@ class Applier:
 
         large = self._image.superblock.inode_size > 128
         lines = list(script.commands(plan, value_file, large_inodes=large))
-        script.run(self._path, lines, f"{self._files}/debugfs-script", self._epoch)
+        script.run(self._path, lines, f"{self._files}/debugfs-script", self._epoch, self._fds)
 
     def read_back(self, plan: Plan) -> None:
         """Read every write back with a reader of our own."""
@@ -89,7 +93,7 @@ class Applier:
 
     def check(self) -> None:
         """Have e2fsck read the whole image."""
-        require_clean(self._path, self._name)
+        require_clean(self._path, self._name, self._fds)
 
     def _open(self) -> ExtImage:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)

@@ -29,9 +29,12 @@ def metadata_is_clean(fd: int, changed: Iterable[Tuple[int, int, int]], source: 
     return _check(f"/proc/self/fd/{fd}", (fd,)).returncode == 0
 
 
-def require_clean(path: str, name: str) -> None:
-    """BuildError unless e2fsck calls the image at ``path``, which messages call ``name``, clean."""
-    done = _check(path, ())
+def require_clean(path: str, name: str, fds: Sequence[int] = ()) -> None:
+    """BuildError unless e2fsck calls the image at ``path``, which messages call ``name``, clean.
+
+    ``fds`` are descriptors that it needs to find the image.
+    """
+    done = _check(path, fds)
     if done.returncode != 0:
         raise BuildError(
             f"e2fsck does not call the changed image clean: {done.explain()}",

@@ -15,7 +15,7 @@ import threading
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin.errors import BuildError, MissingToolError, RespinError
-from respin.root import protocol, syscalls
+from respin.root import fuse, protocol, syscalls
 from respin.root.store import CopyOnWrite
 from respin.scratch import NO_SPACE
 
@@ -35,6 +35,11 @@ class ViewServer:
             _child(image, mountpoint, theirs)
         theirs.close()
         self._expect("mounted")
+
+    @property
+    def fds(self) -> Tuple[int, ...]:
+        """Other programs need no descriptor to find it."""
+        return ()
 
     def set_phase(self, phase: str) -> None:
         """Count blocks read from now on under ``phase``."""
@@ -94,12 +99,7 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             f"libfuse cannot be loaded: {error}",
             remedy="Debian: apt install libfuse2; EL/Fedora: dnf install fuse-libs",
         ) from error
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        raise MissingToolError(
-            "/dev/fuse is missing or may not be opened",
-            remedy="modprobe fuse; chmod 0666 /dev/fuse (its usual mode); a container needs --device /dev/fuse",
-            finding="no-fuse",
-        )
+    fuse.require_device()
 
     lock = threading.Lock()
     failure: List[RespinError] = []

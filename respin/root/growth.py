@@ -8,13 +8,13 @@ costs next to nothing compressed. The clock is fixed: the same image and the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence
 
 from respin import process
 from respin.errors import BuildError
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.limits import LIMITS
-from respin.root.script import ENVIRONMENT, refuse_unsupported
+from respin.root import e2fsprogs
 from respin.root.space import Need, Space, no_space
 
 HEADROOM = 20  # mke2fs reserves as much for root by default
@@ -51,18 +51,22 @@ def size_for(superblock: ExtSuperblock, size: int, space: Space, name: str) -> i
             return blocks * superblock.block_size
 
 
-def grow(path: str, superblock: ExtSuperblock, size: int, epoch: int, name: str) -> None:
-    """Have resize2fs make the file system at ``path``, a file of ``size`` bytes, fill it. ``epoch`` is its clock."""
+def grow(path: str, superblock: ExtSuperblock, size: int, epoch: int, name: str, fds: Sequence[int] = ()) -> None:
+    """Have resize2fs make the file system at ``path``, a file of ``size`` bytes, fill it. ``epoch`` is its clock.
+
+    ``fds`` are descriptors that it needs to find the file.
+    """
     blocks = size // superblock.block_size
     # Forced: an image that was mounted since its last check is refused otherwise. It is checked when all is done.
     done = process.run(
         ["resize2fs", "-f", path, str(blocks)],
         check=False,
-        env={**ENVIRONMENT, "E2FSPROGS_FAKE_TIME": str(epoch)},
+        env={**e2fsprogs.ENVIRONMENT, "E2FSPROGS_FAKE_TIME": str(epoch)},
         timeout=_TIMEOUT,
+        pass_fds=fds,
     )
     if done.returncode != 0:
-        refuse_unsupported(done.stderr.decode("utf-8", "replace"), name)
+        e2fsprogs.refuse_unsupported(done.stderr.decode("utf-8", "replace"), name)
         raise _failed(done.explain(), name)
 
 

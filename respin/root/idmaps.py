@@ -74,7 +74,9 @@ def write_maps(pid: int) -> None:
     try:
         if os.geteuid() == 0:
             for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{pid}/{name}").write_text(_identity(Path(f"/proc/self/{name}").read_text()))
+                table = Path(f"/proc/self/{name}").read_text()
+                require_ids(table, name)
+                Path(f"/proc/{pid}/{name}").write_text(_identity(table))
             return
     except OSError as error:
         raise MissingToolError(
@@ -93,6 +95,19 @@ def write_maps(pid: int) -> None:
                 " root, and the range must be the one in /etc/subuid and /etc/subgid",
                 finding="no-subordinate-ids",
             )
+
+
+def require_ids(table: str, name: str) -> None:
+    """MissingToolError unless the id map in ``table`` (user_namespaces(7)), called ``name``, has all ids needed."""
+    count = sum(int(line.split()[2]) for line in table.splitlines() if len(line.split()) == 3)
+    if count < NEEDED_IDS:
+        raise MissingToolError(
+            f"root has only {count} of the {NEEDED_IDS} ids here that files of a Node may belong to",
+            where=f"/proc/self/{name}",
+            remedy="on the container's host, for the user who runs it: usermod --add-subuids 100000-165535"
+            " --add-subgids 100000-165535 USER; podman system migrate; then start it anew",
+            finding="no-subordinate-ids",
+        )
 
 
 def _identity(table: str) -> str:

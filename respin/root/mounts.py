@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Dict, Mapping, Sequence
 
 from respin import process
 from respin.errors import BuildError, MissingToolError, RespinError
-from respin.root import syscalls
+from respin.root import e2fsprogs, fuse, syscalls
 
 _NAMESPACE_REMEDY = (
     "sysctl kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000 (EL) or"
@@ -80,6 +80,13 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     try:
         syscalls.mount(source, target, kind, flags, options)
     except OSError as error:
+        if error.errno == errno.EPERM and kind == "proc":
+            raise MissingToolError(
+                "the kernel refuses a /proc of its own to the sandbox, because parts of the one here are covered",
+                remedy="a container has to show all of it: podman run --security-opt unmask=ALL, docker run"
+                " --security-opt systempaths=unconfined",
+                finding="no-user-namespace",
+            ) from error
         if error.errno in (errno.EPERM, errno.EACCES, errno.ENODEV):
             raise no_namespace(error) from error
         raise
@@ -108,6 +115,7 @@ def mount_image(image: str, mountpoint: str) -> None:
     # fuse2fs goes to the background once it is mounted; as root of the namespace it needs no allow_other.
     done = process.run(["fuse2fs", "-o", "ro", image, mountpoint], check=False, timeout=120)
     if done.returncode != 0 or not os.path.ismount(mountpoint):
+        e2fsprogs.refuse_unsupported((done.stderr + done.stdout).decode("utf-8", "replace"), "the root image")
         raise BuildError(done.explain(), remedy="check the image with e2fsck -fn", finding="cannot-mount-root")
 
 
@@ -169,7 +177,7 @@ def _visible_xattrs(path: str) -> "list[str]":
 
 def try_mounts(top: str) -> Mapping[str, RespinError]:
     """For diagnosis: mount what an installation needs and say what failed."""
-    failures = {}
+    failures: Dict[str, RespinError] = {}
     try:
         make_private()
         scratch = make_scratch(top, 1 << 20)
@@ -177,4 +185,9 @@ def try_mounts(top: str) -> Mapping[str, RespinError]:
         mount_overlay(scratch)
     except RespinError as error:
         failures["overlay"] = error
+        return failures
+    try:
+        fuse.require_mountable(scratch.lower)
+    except RespinError as error:
+        failures["fuse"] = error
     return failures

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import Callable, Iterator, List, Mapping
+from typing import Callable, Iterator, List, Mapping, Sequence
 
 from respin import process
 from respin.errors import BuildError, UnsupportedError
+from respin.root import e2fsprogs
 from respin.root.delta import Attributes, Kind
 from respin.root.entries import Plan, Target
 from respin.safepath import show
@@ -25,9 +26,6 @@ _TYPES: Mapping[Kind, int] = {
 }
 # debugfs reads its script through a buffer of BUFSIZ bytes; a longer line would become two commands.
 _LINE_LIMIT = 8000
-# For programs that write to the image: zeros are written as such wherever the image lies, and counted alike in the
-# superblock. A plain file would have them punched out.
-ENVIRONMENT: Mapping[str, str] = {"UNIX_IO_NOZEROOUT": "1"}
 
 
 def commands(plan: Plan, value_file: Callable[[bytes], str], *, large_inodes: bool) -> Iterator[str]:
@@ -106,8 +104,11 @@ def quote(text: str) -> str:
     return f'"{text}"'
 
 
-def run(image: str, lines: List[str], script_path: str, epoch: int) -> None:
-    """Have debugfs execute ``lines`` on ``image``; BuildError if it says anything but the expected."""
+def run(image: str, lines: List[str], script_path: str, epoch: int, fds: Sequence[int] = ()) -> None:
+    """Have debugfs execute ``lines`` on ``image``; BuildError if it says anything but the expected.
+
+    ``fds`` are descriptors that it needs to find the image.
+    """
     for line in lines:
         if len(os.fsencode(line)) > _LINE_LIMIT:
             raise UnsupportedError(f"a path is too long for debugfs: {show(line[:120])}...", finding="unwritable-name")
@@ -116,10 +117,11 @@ def run(image: str, lines: List[str], script_path: str, epoch: int) -> None:
     done = process.run(
         ["debugfs", "-w", "-f", script_path, image],
         check=False,
-        env={**ENVIRONMENT, "E2FSPROGS_FAKE_TIME": str(epoch)},
+        env={**e2fsprogs.ENVIRONMENT, "E2FSPROGS_FAKE_TIME": str(epoch)},
         timeout=1800,
+        pass_fds=fds,
     )
-    refuse_unsupported(done.stderr.decode("utf-8", "replace"), "the root image")
+    e2fsprogs.refuse_unsupported(done.stderr.decode("utf-8", "replace"), "the root image")
     errors = done.stderr.decode("utf-8", "surrogateescape").splitlines()
     if done.returncode != 0 or not errors or not errors[0].startswith("debugfs 1.") or len(errors) > 1:
         raise _failed(errors[1:] or [done.explain()])
@@ -133,18 +135,6 @@ def run(image: str, lines: List[str], script_path: str, epoch: int) -> None:
     left = next(echoes, None)
     if left is not None:
         raise _failed([f"it stopped before {left}"])
-
-
-def refuse_unsupported(said: str, name: str) -> None:
-    """UnsupportedError when e2fsprogs ``said`` that the file system has features which this version does not know."""
-    lines = [line for line in said.splitlines() if "unsupported" in line.lower() and "feature" in line.lower()]
-    if lines:
-        raise UnsupportedError(
-            f"this machine's e2fsprogs does not know all features of the file system: {show(lines[0].strip())}",
-            where=name,
-            remedy="a newer e2fsprogs does",
-            finding="ext-features",
-        )
 
 
 def _failed(said: List[str]) -> BuildError:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import platform
-from typing import Any, Dict, Mapping, Tuple
+from contextlib import ExitStack
+from typing import Any, Dict, Mapping, Tuple, Union
 
 from respin.byteview import FileView
-from respin.errors import BuildError
+from respin.errors import BuildError, MissingToolError
+from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.image import SquashfsImage
-from respin.root import chroot, database, flatview, fsck, isolation, mounts, protocol, transaction
+from respin.formats.squashfs.nested import NestedView
+from respin.formats.squashfs.root import SquashfsRoot
+from respin.root import chroot, database, flatview, fsck, fuse, isolation, mounts, protocol, transaction
 from respin.root.apply import Applier
 from respin.root.compare import Comparison
 from respin.root.contents import collect
@@ -20,8 +24,10 @@ from respin.root.entries import with_facts
 from respin.root.factory import mirror, mirrored_times
 from respin.root.fuseview import ViewServer
 from respin.root.growth import megabytes
+from respin.root.lowertree import show_tree
 from respin.root.recording import StandIn, record
 from respin.root.store import CopyOnWrite
+from respin.root.unpacked import UnpackedImage
 
 _SCRATCH_EXTRA = 1 << 30
 _UNPACKED = 4  # as many times what is compressed the changes may take
@@ -62,12 +68,13 @@ class _Installation:
     def _nested(self) -> None:
         """Of an ext image: the delta is written to it block by block."""
         job = self._job
-        image = self._open_image()
-        scratch = mounts.make_scratch(job["scratch"], image.size + _SCRATCH_EXTRA)
-        view = ViewServer(image, scratch.view)
+        squashfs = self._open_squashfs()
+        nested = squashfs.open_file(job["image_path"])
+        scratch = mounts.make_scratch(job["scratch"], nested.size + _SCRATCH_EXTRA)
+        view = self._view(nested, scratch)
         try:
-            applier = Applier(view.path, job["image_path"], job["epoch"])
-            mounts.mount_image(view.path, scratch.lower)
+            applier = Applier(view.path, job["image_path"], job["epoch"], view.fds)
+            self._show_nested(view, nested, scratch.lower)
             delta, sources, regenerated = self._change(scratch)
             self._step("Writing the changes to the root image")
             plan = applier.plan(delta, sources, scratch)
@@ -83,7 +90,7 @@ class _Installation:
             applier.read_back(plan)
             report = view.report()
             self._applied(report, regenerated)
-            if not self._metadata_is_clean(report, image.block_size):
+            if not self._metadata_is_clean(report, nested.block_size):
                 applier.check()
                 report = view.report()
             self._channel.send({"type": "checked", "blocks_read": report["blocks_read"]})
@@ -97,7 +104,8 @@ class _Installation:
         """Of a flat squashfs: the contents of changed files are handed over, and the starter writes a new one."""
         job = self._job
         scratch = mounts.make_scratch(job["scratch"], _UNPACKED * job["squashfs_size"] + _SCRATCH_EXTRA)
-        with flatview.mounted(job["iso_fd"], self._squashfs(), scratch):
+        with ExitStack() as stack:
+            self._show_flat(scratch, stack)
             delta, sources, regenerated = self._change(scratch)
             self._step("Collecting the changes")
             self._applied(collect(delta, sources, scratch.upper, job["result_fd"]), regenerated)
@@ -158,10 +166,32 @@ class _Installation:
     def _step(self, title: str) -> None:
         self._channel.send({"type": "step", "title": title})
 
-    def _open_image(self) -> CopyOnWrite:
-        job = self._job
-        squashfs = SquashfsImage.open(self._squashfs())
-        return CopyOnWrite(squashfs.open_file(job["image_path"]), squashfs.block_size, job["result_fd"])
+    def _open_squashfs(self) -> SquashfsImage:
+        return SquashfsImage.open(self._squashfs())
+
+    def _view(self, nested: NestedView, scratch: mounts.Scratch) -> Union[ViewServer, UnpackedImage]:
+        """The image as a file to be changed: served block by block, or all of it unpacked where there is no FUSE."""
+        try:
+            fuse.require("fuse2fs", scratch.lower)
+            return ViewServer(CopyOnWrite(nested, nested.block_size, self._job["result_fd"]), scratch.view)
+        except MissingToolError as why:
+            self._step(f"Unpacking the root image ({why})")
+            return UnpackedImage(nested, self._job["result_fd"])
+
+    def _show_nested(self, view: Union[ViewServer, UnpackedImage], nested: NestedView, place: str) -> None:
+        if isinstance(view, ViewServer):
+            mounts.mount_image(view.path, place)
+            return
+        self._step("Unpacking the root")
+        show_tree(ExtImage.open(FileView(view.fds[0], nested.name)), place)
+
+    def _show_flat(self, scratch: mounts.Scratch, stack: ExitStack) -> None:
+        try:
+            fuse.require("squashfuse", scratch.lower)
+            stack.enter_context(flatview.mounted(self._job["iso_fd"], self._squashfs(), scratch))
+        except MissingToolError as why:
+            self._step(f"Unpacking the root ({why})")
+            show_tree(SquashfsRoot(self._open_squashfs()), scratch.lower, attributes=False)
 
     def _squashfs(self) -> FileView:
         job = self._job

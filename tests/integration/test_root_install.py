@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import struct
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Tuple
 
 import pytest
 
 from respin.errors import (
     BuildError,
+    MissingToolError,
     PolicyError,
     RespinError,
     UnsupportedError,
@@ -30,6 +34,7 @@ from tests.support.roots import (
     blocks,
     make_module,
     pack,
+    run_without_fuse,
     shared_node,
     wrap,
 )
@@ -455,3 +460,65 @@ def test_removed_kind_is_reported(installer: Installer, rich: Path) -> None:
     assert entry.old is not None
     assert (entry.old.kind, entry.old.target, entry.kind) == (Kind.SYMLINK, "deep/file1", Kind.DIRECTORY)
     assert Delta.from_json(delta.to_json()) == delta
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hiding /dev/fuse takes root")
+@pytest.mark.parametrize("kind", ["ext3", "ext4"])
+def test_without_fuse_the_same_blocks_come_out(
+    root: Path, rich: Path, key_world: KeyWorld, tmp_path: Path, kind: str
+) -> None:
+    """Also of a vendor root with capabilities, labels, sparse and special files, some of which a scriptlet touches."""
+    node = pack(tmp_path, root, fs=kind, options=("-O", "inline_data", "-I", "256") if kind == "ext4" else ())
+    (tmp_path / "value").write_bytes(struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+    sparse = tmp_path / "sparse"
+    sparse.write_bytes(b"first")
+    os.truncate(sparse, 300 << 20)
+    debugfs(
+        node.ext,
+        *("cd /usr/share/vendor", f"write {sparse} sparse", "mknod pipe p", "cd /dev", "mknod console c 5 1"),
+        f"ea_set -f {tmp_path / 'value'} /usr/share/vendor/deep/file1 security.capability",
+        "ea_set /usr/share/vendor/deep/file2 security.selinux system_u:object_r:usr_t:s0",
+        "ea_set /usr/share/vendor/deep/file3 user.note vendor",
+        "sif /usr/share/vendor/deep/file4 uid 990",
+        "sif /usr/share/vendor/deep/file4 mode 0104755",
+        "sif /usr/share/vendor/deep/file5 mtime @4000000000",
+    )
+    tree = node.ext.parents[1]
+    node = wrap(tmp_path, build_squashfs(tmp_path / "again.img", tree), node.ext)
+    served, unpacked = tmp_path / "served", tmp_path / "unpacked"
+
+    def outcome(directory: Path) -> bytes:
+        directory.mkdir()
+        done = Installer(directory, node, [key_world.public("rpm")]).run([rich])
+        found = {str(number): hashlib.sha256(data).hexdigest() for number, data in sorted(blocks(done).items())}
+        return json.dumps([found, done.image_size, done.delta.to_json()], sort_keys=True).encode()
+
+    assert run_without_fuse(lambda: outcome(unpacked)) == outcome(served)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hiding /dev/fuse takes root")
+@pytest.mark.parametrize(
+    ("commands", "says"),
+    [
+        (("cd /usr/share/vendor", "mknod device c 5 1"), "a device outside of /dev"),
+        (("ea_set /usr/share/vendor/deep/file3 trusted.note vendor",), "trusted.note"),
+    ],
+)
+def test_without_fuse_what_cannot_be_shown_is_refused(
+    root: Path, rich: Path, key_world: KeyWorld, tmp_path: Path, commands: Tuple[str, ...], says: str
+) -> None:
+    node = pack(tmp_path, root)
+    debugfs(node.ext, *commands)
+    node = wrap(tmp_path, build_squashfs(tmp_path / "again.img", node.ext.parents[1]), node.ext)
+    (tmp_path / "run").mkdir()
+
+    def outcome() -> bytes:
+        try:
+            Installer(tmp_path / "run", node, [key_world.public("rpm")]).run([rich])
+        except MissingToolError as error:
+            return f"{error.finding}: {error.what}".encode()
+        return b"done"
+
+    said = run_without_fuse(outcome).decode()
+    assert said.startswith("no-fuse: without FUSE")
+    assert says in said

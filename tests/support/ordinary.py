@@ -15,8 +15,11 @@ CHECKOUT = Path(__file__).parents[2]
 UID = 64322
 
 
-def built_by_an_ordinary_user(forge: Forge, plugin: Path, place: Path) -> Path:
-    """An unsigned build below ``place``, which others can reach; alone with its sidecars in its directory."""
+def built_by_an_ordinary_user(forge: Forge, plugin: Path, place: Path, *, fuse: bool = True) -> Path:
+    """An unsigned build below ``place``, which others can reach; alone with its sidecars in its directory.
+
+    Without ``fuse`` the user may not open /dev/fuse.
+    """
     output = place / "theirs" / "theirs.iso"
     output.parent.mkdir()
     os.chown(output.parent, UID, UID)
@@ -28,7 +31,7 @@ def built_by_an_ordinary_user(forge: Forge, plugin: Path, place: Path) -> Path:
     command = [sys.executable, "-m", "respin", "build", "--unsigned", "--base", str(inputs / forge.iso.name)]
     command += ["--base-checksum", str(inputs / forge.checksum.name), "--plugin", str(inputs / plugin.name)]
     command += ["--trust", str(inputs / "trust"), "-o", str(output), "--tmpdir", str(output.parent)]
-    user = unprivileged(command, uid=UID, directory=place / "namespace")
+    user = unprivileged(command, uid=UID, directory=place / "namespace", fuse=fuse)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "HOME": "/"}
     run = subprocess.run(user, capture_output=True, text=True, cwd="/", env=environment)
     assert run.returncode == 0, run.stderr

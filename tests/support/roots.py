@@ -13,6 +13,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Seque
 
 import pytest
 
+from respin.root import syscalls
 from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob, PackageFile, install
 from tests.support.images import EPOCH, build_ext, build_squashfs, run
@@ -253,7 +255,44 @@ mkdir -p {checkout}
 mount --bind {aside} {checkout}"""
 
 
-def unprivileged(argv: Sequence[str], *, uid: int, directory: Path, subordinate: bool = True) -> "list[str]":
+# Shell commands after which nobody can open /dev/fuse, in a mount namespace of their own.
+HIDE_FUSE = """mount --make-rprivate /
+mount --bind /dev/fuse /dev/fuse
+mount -o remount,bind,nodev /dev/fuse
+"""
+
+
+def without_fuse(argv: Sequence[str]) -> "list[str]":
+    """A command line that runs ``argv`` where /dev/fuse cannot be opened. Takes root."""
+    return ["unshare", "--mount", "sh", "-ec", HIDE_FUSE + 'exec "$@"', "sh", *argv]
+
+
+def run_without_fuse(task: Callable[[], bytes]) -> bytes:
+    """What ``task`` returns in a process of its own that cannot open /dev/fuse. Takes root."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            run("sh", "-ec", HIDE_FUSE)
+            with os.fdopen(writer, "wb") as stream:
+                stream.write(task())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return answer
+
+
+def unprivileged(
+    argv: Sequence[str], *, uid: int, directory: Path, subordinate: bool = True, fuse: bool = True
+) -> "list[str]":
     """A command line that runs ``argv`` as a user who has an account, ids in /etc/subuid and a usual /dev/fuse.
 
     All of that exists only in a mount namespace of the command's own. So does the way to a checkout in a directory that
@@ -266,7 +305,7 @@ def unprivileged(argv: Sequence[str], *, uid: int, directory: Path, subordinate:
 mount --make-rprivate /
 {_open_the_way(directory)}
 mknod {directory}/fuse c 10 229
-chmod 0666 {directory}/fuse
+chmod {"0666" if fuse else "0600"} {directory}/fuse
 mount --bind {directory}/fuse /dev/fuse
 mount --bind {directory}/passwd /etc/passwd
 touch /etc/subuid /etc/subgid

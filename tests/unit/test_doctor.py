@@ -41,6 +41,7 @@ def test_a_missing_program_is_named_with_its_package(
         if name != program:
             (tmp_path / name).symlink_to(process.find(name))
     monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
+    assert doctor.ways(doctor.examine()) == ()
     (missing,) = [check for check in doctor.examine() if check.name == program]
     assert not missing.ok
     assert missing.detail == "not installed"
