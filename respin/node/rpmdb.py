@@ -7,6 +7,7 @@ database is untrusted: it is opened read only, as immutable, and its own definit
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ _INDEX_FILES: Mapping[str, FrozenSet[str]] = {
     "bdb": frozenset((*TAGS, *ADDED_TAGS)),
 }
 _RECORDER = "/usr/bin/rpmdb"
+_DBPATH = re.compile(rb"^[ \t]*%_dbpath[ \t]+(\S+)[ \t]*$", re.MULTILINE)
+_PLACES: Mapping[str, str] = {"_var": "/var", "_localstatedir": "/var", "_usr": "/usr", "_prefix": "/usr"}
+_PLAIN_MACRO = re.compile(r"%\{?(" + "|".join(_PLACES) + r")\b\}?")
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,12 @@ class Content:
 
 
 def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDatabase:
-    """Find the Node's database in one of the directories ``candidates``.
+    """Find the Node's database in one of the directories ``candidates``, or where the Node's rpm is told that it is.
 
     Raises UnsupportedError when there is none, or several.
     """
     found = {}
+    candidates = configured(root) or candidates
     for candidate in candidates:
         directory = root.resolve(candidate)
         if directory is None or not directory.inode.is_directory:
@@ -94,6 +99,21 @@ def locate(root: RootTree[Any], candidates: Sequence[str] = CANDIDATES) -> RpmDa
         places = ", ".join(sorted(database.file for database in found.values()))
         raise UnsupportedError(f"the Node's root has several RPM databases: {places}", finding="rpmdb")
     return next(iter(found.values()))
+
+
+def configured(root: RootTree[Any]) -> Tuple[str, ...]:
+    """The directory that the Node's /etc/rpm/macros name (``%_dbpath``), if they name a plain one."""
+    directory = root.resolve("/etc/rpm")
+    names = root.listdir(directory.path) if directory is not None and directory.inode.is_directory else []
+    found: Tuple[str, ...] = ()
+    for name in [
+        *(name for name in names if name.startswith("macros.")),
+        *(name for name in names if name == "macros"),
+    ]:
+        for value in _DBPATH.findall(read_file(root, f"/etc/rpm/{name}") or b""):
+            path = _PLAIN_MACRO.sub(lambda match: _PLACES[match[1]], value.decode("utf-8", "surrogateescape"))
+            found = (path,) if path.startswith("/") and "%" not in path else ()
+    return found
 
 
 def require_writable(root: RootTree[Any], database: RpmDatabase) -> None:
