@@ -57,7 +57,7 @@ class Inspection:
             "schema": "respin.inspect/1",
             "iso": dict(self.iso),
             "media_check": self.media_check,
-            "profile": None if profile is None else {"id": profile.id, "title": profile.title},
+            "profile": None if profile is None else profile.to_json(),
             "version": dict(self.identity.version),
             "root_image": self.identity.root_image,
             "places": self.identity.places.to_json(),

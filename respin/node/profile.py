@@ -7,7 +7,7 @@ docs/reference/profiles.md has every key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 # A unit can be changed without touching its file: by a mask or copy in a directory that counts more, by a drop-in, by
 # links that pull others in. These are the places (systemd.unit(5), "Unit File Load Path").
@@ -132,6 +132,22 @@ class Profile:
     kept_arguments: Tuple[str, ...]
     marks: Marks
     protected: Mapping[str, ProtectedSet]
+
+    def to_json(self) -> Dict[str, Any]:
+        """What it is, and what it protects, as plain data."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "protected": {
+                name: {
+                    "packages": list(one.packages),
+                    "iso": list(one.iso),
+                    "root": list(one.root),
+                    "units": list(one.units),
+                }
+                for name, one in sorted(self.protected.items())
+            },
+        }
 
     def protected_by(self, set_name: str) -> ProtectedSet:
         """The protected set of that name ("installer", "persistence")."""

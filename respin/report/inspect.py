@@ -28,6 +28,7 @@ def render(found: Inspection) -> Text:
         _line("root image", f"{found.identity.root_image}: {found.identity.layout}"),
         *_places(found.identity.places),
         *_boot_files(found),
+        *_protected(found),
     ]
     if found.node is not None:
         lines += [
@@ -58,9 +59,24 @@ def _places(places: Places) -> List[str]:
         ("kernel", places.kernels),
         ("initrd", places.initrds),
         ("checksums", places.checksums),
-        *((name, paths) for name, paths in places.protected.items()),
     )
     return [_line(name, ", ".join(map(show, paths))) for name, paths in named if paths]
+
+
+def _protected(found: Inspection) -> List[str]:
+    """What is the installer's and the persistence layer's: files on the ISO by name, the rest as the profile has it."""
+    profile = found.identity.profile
+    lines = []
+    for name, members in sorted(profile.protected.items()) if profile is not None else ():
+        files = found.identity.places.protected.get(name, ())
+        parts = (
+            ("on the ISO", files),
+            ("packages", members.packages),
+            ("in the root", members.root),
+            ("units", members.units),
+        )
+        lines += [_line(name, f"{what} {', '.join(map(show, which))}") for what, which in parts if which]
+    return lines
 
 
 def _boot_files(found: Inspection) -> List[str]:

@@ -46,3 +46,5 @@ def test_the_layout_and_the_kind_of_node_are_named(iso: Path) -> None:
     found = respin("inspect", iso, "--json").json
     assert found["layout"] == "flat xz squashfs"
     assert found["profile"]["id"] == "dracut-live"
+    assert "/usr/bin/liveinst" in found["profile"]["protected"]["installer"]["root"]
+    assert "persistence   packages dracut-live" in respin("inspect", iso).out
