@@ -134,11 +134,12 @@ def fill(directory: Path, shape: Shape) -> Path:
     for number in range(count):
         target = directory / f"generated/{number // 1000}/{number}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Beginning with its number, so that no two are the same.
-        at = number * 4099 % (PIECE // 2)
         length = left // count
-        content = f"{number}\n{pool[at:]}{pool}" if length < PIECE // 2 else text(number, length)
-        target.write_text(content[:length], "ascii")
+        if length > PIECE // 4:
+            target.write_text(text(number, length), "ascii")
+            continue
+        at = number * 4099 % (PIECE - length)
+        target.write_text(f"{number}\n{pool[at : at + length]}", "ascii")  # the number: no two are the same
     return directory
 
 
