@@ -477,7 +477,7 @@ def test_without_fuse_the_same_blocks_come_out(
         node.ext,
         *("cd /usr/share/vendor", f"write {sparse} sparse", "mknod pipe p", "cd /dev", "mknod console c 5 1"),
         f"ea_set -f {tmp_path / 'value'} /usr/share/vendor/deep/file1 security.capability",
-        "ea_set /usr/share/vendor/deep/file2 security.selinux system_u:object_r:usr_t:s0",
+        "ea_set /usr/share/vendor/deep/file7 security.selinux system_u:object_r:usr_t:s0",
         "ea_set /usr/share/vendor/deep/file3 user.note vendor",
         "sif /usr/share/vendor/deep/file4 uid 990",
         "sif /usr/share/vendor/deep/file4 mode 0104755",
