@@ -18,7 +18,7 @@ from typing import Iterator, List, Mapping, Tuple
 
 import pytest
 
-from tests.end_to_end.conftest import GOOD_FILES, Respun
+from tests.end_to_end.conftest import Respun
 from tests.end_to_end.test_reproduce import slot_of
 from tests.support.faults import Step
 from tests.support.forge import Forge
@@ -150,7 +150,7 @@ def hosts(
     """Commands on an installed Node: on the part of its root that its facts speak of, and on all of it."""
     part = tmp_path_factory.mktemp("part") / "root"
     part.mkdir()
-    places = [f".{Path(file).parent}" for file in GOOD_FILES]
+    places = [f".{file}" for file in respun.files if not file.startswith("/etc/")]
     places += ["./usr/share/respin", "./etc", "./var/lib/rpm", "./usr/lib/sysimage/rpm"]
     here = [place for place in places if os.path.lexists(installed / place)]
     subprocess.run(["cp", "-a", "--parents", *here, part], cwd=installed, check=True)
@@ -164,6 +164,7 @@ def hosts(
             {},
             f"root/{database.relative_to(part)}",
             (),
+            broken=("rpmdb",),
         ),
         Command(
             "verify --host --iso",
@@ -202,16 +203,17 @@ def damage(command: Command) -> List[Kind]:
     """What becomes of an input while the command runs: a broken medium, another writer."""
     if not command.damaged:
         return []
-    place = f"{{in}}/{command.damaged}"
+    target = f"{{in}}/{command.damaged}"
     top, _, below = command.damaged.partition("/")
+    place = f"{{in}}/{top}:/{below}" if below else target
     size = (command.inputs[top] / below).stat().st_size
     unread = {} if command.guarded else {command.status: ()}
     changed = {**unread, 3: ("changed-while-read", *command.broken)}
-    half = {"target": place, "offset": size // 2, "length": min(65536, size // 4)}
+    half = {"target": target, "offset": size // 2, "length": min(65536, size // 4)}
     return [
-        Kind("EIO", "eio", {"target": place}, {command.status: (), 6: ("cannot-read",)}, (), place),
+        Kind("EIO", "eio", {"target": target}, {command.status: (), 6: ("cannot-read",)}, (), place),
         Kind("rewritten input", "rewrite", half, changed, (), place),
-        Kind("truncated input", "truncate", {"target": place, "offset": size // 3}, changed, (), place),
+        Kind("truncated input", "truncate", {"target": target, "offset": size // 3}, changed, (), place),
     ]
 
 
