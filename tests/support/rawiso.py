@@ -114,7 +114,9 @@ def records(data: Union[bytes, bytearray], joliet: bool, base: int = 0) -> List[
                 continue
             raw = data[at : at + data[at]]
             entries = () if joliet else tuple(_entries(data, bytes(raw), at, base))
-            name = b"".join(e[5:] for s, _, e in entries if s == b"NM").decode() or _identifier_name(raw, joliet)
+            name = b"".join(e[5:] for s, _, e in entries if s == b"NM").decode(
+                "utf-8", "surrogateescape"
+            ) or _identifier_name(raw, joliet)
             record = Raw(f"{prefix}/{name}", at, bytes(raw), entries, base)
             found.append(record)
             if record.is_directory and name not in (".", ".."):

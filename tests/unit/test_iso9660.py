@@ -352,6 +352,12 @@ def _unknown_header(data: bytes) -> bytes:
     return poke(data, rawiso.le(data, 17 * B + 71) * B + 64, b"\x8f")
 
 
+def _no_announcement(data: bytes) -> bytes:
+    """Without an SP entry of the right length Rock Ridge is not in use; Linux reads it all the same."""
+    root = rawiso.records(data, False)[0]
+    return poke(data, root.offset + 34 + 2, b"\x08")
+
+
 def _sun(data: bytes) -> bytes:
     return poke(data, 0, bytes(1024) + b"boot block" + bytes(16 * B - 1034))
 
@@ -379,6 +385,7 @@ REFUSED: "dict[str, tuple[Callable[[bytes], bytes], str]]" = {
     "partition end": (_partition_end, "behind the end"),
     "foreign system area": (_sun, "not a PC's master boot record"),
     "unknown boot section": (_unknown_header, "behind its entries"),
+    "unannounced Rock Ridge": (_no_announcement, "does not announce"),
     "boot system": (_boot_system, "ANOTHER"),
     "character set": (_character_set, "character set"),
 }

@@ -12,6 +12,7 @@ from respin.formats.iso9660.descriptors import Kind, Naming
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.partitions import growth_step, partitions
+from respin.formats.iso9660.susp import looks_like_entries
 from respin.formats.iso9660.systemarea import BootCode
 from respin.formats.iso9660.tree import Node
 from respin.safepath import show
@@ -78,6 +79,8 @@ def _records(image: IsoImage) -> Optional[str]:
     for tree in image.trees:
         for node in tree.nodes():
             found = _record(node)
+            if found is None and tree.skip is None and looks_like_entries(node.record.system_use):
+                found = "has Rock Ridge entries, which the root directory does not announce"
             if found is not None:
                 return f"{show(node.record.identifier.decode('latin-1'))} {found}"
     return None

@@ -12,6 +12,7 @@ from respin.formats.iso9660.fields import BLOCK, both32
 MAX_AREAS = 64
 """Continuation areas that one record may chain; real ones have one."""
 
+_KNOWN = (b"SP", b"CE", b"RR", b"PX", b"NM", b"TF", b"SL", b"CL", b"PL", b"RE", b"PN", b"ZF", b"ER")
 NAME_CONTINUES = 0x01
 NAME_SPECIAL = 0x06  # "current" and "parent": names that must not occur outside "." and ".."
 
@@ -72,6 +73,11 @@ def skip_length(system_use: bytes) -> Optional[int]:
         if system_use[start : start + 3] == b"SP\x07" and system_use[start + 4 : start + 6] == b"\xbe\xef":
             return system_use[start + 6] if len(system_use) > start + 6 else None
     return None
+
+
+def looks_like_entries(system_use: bytes) -> bool:
+    """Whether system use bytes begin like an entry of Rock Ridge or SUSP. Linux reads them without an SP entry, too."""
+    return system_use[:2] in _KNOWN and system_use[2:3] >= b"\x04" and system_use[3:4] == b"\x01"
 
 
 def read_entries(
