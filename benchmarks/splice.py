@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from respin.byteview import FileView
+from respin.fanout import FanOut
 from respin.formats.iso9660 import IsoImage, NewFile, Place, plan_splice
 from respin.formats.mediacheck import MediaCheckHasher
 from respin.segments import Copy, Data, Segment, Zeros
@@ -19,7 +21,9 @@ STATEMENT = "/respin.json"
 
 def main(base: str, out: str, replaced: str, content: str, *options: str) -> None:
     """Replace ``replaced`` in ``base`` by the file ``content``, add two files, and write ``out``."""
-    with open(base, "rb") as source, open(content, "rb") as new, open(out, "wb") as target:
+    with ExitStack() as stack:
+        source, new = (stack.enter_context(open(path, "rb")) for path in (base, content))
+        target = stack.enter_context(open(out, "wb"))
         image = IsoImage.open(FileView(source.fileno(), base))
         size = os.fstat(new.fileno()).st_size
         added = [NewFile(STATEMENT, 9_000, Place.END), NewFile(SLOT, 16_384, Place.UNCHECKED)]
@@ -27,7 +31,8 @@ def main(base: str, out: str, replaced: str, content: str, *options: str) -> Non
         hasher: Optional[MediaCheckHasher] = None
         if "--digest" in options:
             hasher = MediaCheckHasher(plan.volume_space_size, skip_sectors=plan.unchecked_blocks)
-        update = hasher.update if hasher is not None else None
+        digest = stack.enter_context(FanOut([hasher.update])) if hasher is not None else None
+        update = digest.feed if digest is not None else None
         holes: Dict[str, List[Segment]] = {name: [Zeros(length)] for name, (_, length) in plan.files.items()}
         start, _ = plan.files[replaced]
         position = 0
@@ -42,6 +47,8 @@ def main(base: str, out: str, replaced: str, content: str, *options: str) -> Non
                 if update is not None:
                     update(data)
             position += segment.length
+        if digest is not None:
+            digest.close()
         if hasher is not None and plan.media_check_field is not None:
             os.pwrite(target.fileno(), hasher.field(), plan.media_check_field[0])
 
