@@ -12,6 +12,8 @@ from qemu import iso_file
 UP = re.compile(rb"NODE: UP after [^\n]*\n")
 _FACT = re.compile(r"NODE: ([a-z-]+) ?([^\r\n]*)")
 
+# What dracut mounts as the root: file system and source. Over a flat root it is an overlay, read-only as well.
+ROOTS = {"nested": ["ext2", "/dev/mapper/live-rw"], "flat": ["overlay", "LiveOS_rootfs"]}
 DRIVER_MESSAGE = "exnic: example driver 1.2 loaded, 4 queues"
 AGENT_MESSAGE = "example-agent: exnic 1.2, 4 queues"
 PLUGINS = frozenset({"kmod-exnic-1.2-1.x86_64", "example-agent-2.0-1.noarch"})
@@ -51,12 +53,12 @@ def product_of(iso: Path) -> str:
     return f"{named['PRODUCT']} {named['VERSION']}-{named['RELEASE']}".replace("'", "")
 
 
-def check_healthy(booted: Booted, product: str, *, firmware: str = "bios") -> None:
+def check_healthy(booted: Booted, product: str, *, firmware: str = "bios", layout: str = "nested") -> None:
     """The Node came up by the given firmware, from a read-only root, with its own packages and no failed unit."""
     expect("product", booted.facts.get("product"), product)
     expect("firmware", booted.words("firmware"), [firmware])
     root = booted.words("root")
-    expect("root", root[:2], ["ext2", "/dev/mapper/live-rw"])
+    expect("root", root[:2], ROOTS[layout])
     expect("the root is read-only", "ro" in root[2].split(","), True)
     expect("failed units", booted.words("failed-units"), [])
     expect("state", booted.words("state"), ["running"])

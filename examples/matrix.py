@@ -32,7 +32,10 @@ __all__ = ["ROWS", "BootError", "CheckError", "Row", "World"]
 
 @dataclass(frozen=True)
 class World:
-    """What a row works with. ``scratch`` is for disks, ``logs`` for consoles; ``timeout`` (seconds) is for one boot."""
+    """What a row works with. ``scratch`` is for disks, ``logs`` for consoles; ``timeout`` (seconds) is for one boot.
+
+    ``layout`` is what the root images of both ISOs are: "nested" or "flat".
+    """
 
     stock: Path
     respun: Path
@@ -40,6 +43,7 @@ class World:
     logs: Path
     kvm: bool = False
     timeout: float = 900.0
+    layout: str = "nested"
 
     def iso(self, which: str) -> Path:
         """The ISO that is called "stock" or "respun"."""
@@ -79,7 +83,7 @@ def _up(world: World, machine: Machine) -> Booted:
 
 
 def _check(world: World, which: str, booted: Booted, firmware: str = "bios") -> None:
-    check_healthy(booted, product_of(world.iso(which)), firmware=firmware)
+    check_healthy(booted, product_of(world.iso(which)), firmware=firmware, layout=world.layout)
     (check_plugins if which == "respun" else check_stock)(booted)
 
 

@@ -7,9 +7,9 @@ from typing import List
 
 import pytest
 
-from tests.support.quickstart import quickstart
+from tests.support.quickstart import flat_quickstart, quickstart
 
-__all__ = ["quickstart"]
+__all__ = ["flat_quickstart", "quickstart"]
 
 HERE = Path(__file__).parent
 

@@ -17,9 +17,20 @@ def marked(rows: List[Row]) -> Iterator[object]:
         yield pytest.param(row, id=row.name, marks=() if row.quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("row", list(marked(ROWS)))
-def test_the_row_holds(row: Row, quickstart: Quickstart, tmp_path: Path) -> None:
-    LOGS.mkdir(parents=True, exist_ok=True)
+def run(row: Row, made: Quickstart, scratch: Path, layout: str) -> None:
+    logs = LOGS / layout
+    logs.mkdir(parents=True, exist_ok=True)
     with (LOGS / ".lock").open("w") as lock:  # one machine at a time, whoever else runs tests
         fcntl.flock(lock, fcntl.LOCK_EX)
-        row.run(World(quickstart.iso, quickstart.respun, tmp_path, LOGS, kvm()))
+        row.run(World(made.iso, made.respun, scratch, logs, kvm(), layout=layout))
+
+
+@pytest.mark.parametrize("row", list(marked(ROWS)))
+def test_the_row_holds(row: Row, quickstart: Quickstart, tmp_path: Path) -> None:
+    run(row, quickstart, tmp_path, "nested")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS if row.quick])
+def test_the_row_holds_with_a_flat_root(row: Row, flat_quickstart: Quickstart, tmp_path: Path) -> None:
+    run(row, flat_quickstart, tmp_path, "flat")

@@ -74,6 +74,8 @@ def test_a_row_that_does_not(world: Dict[str, Any]) -> None:
 def test_what_is_missing_is_named(world: Dict[str, Any]) -> None:
     done = run(world, directory="nowhere")
     assert (done.returncode, "examples/quickstart" in done.stderr) == (5, True)
+    done = run(world, "--flat", directory="nowhere")
+    assert (done.returncode, "examples/quickstart --flat" in done.stderr) == (5, True)
     done = run(world, "--only", "no such row")
     assert (done.returncode, "respun-uefi-usb" in done.stderr) == (2, True)
 

@@ -9,9 +9,9 @@ from typing import Iterator
 
 import pytest
 
-from tests.support.quickstart import ExampleNode, example_node
+from tests.support.quickstart import ExampleNode, example_node, flat_node
 
-__all__ = ["example_node"]
+__all__ = ["example_node", "flat_node"]
 
 FILES = {
     "/EFI/BOOT/BOOTX64.EFI", "/EFI/BOOT/grub.cfg", "/LiveOS/squashfs.img", "/isolinux/boot.cat",
@@ -26,11 +26,20 @@ def output_of(*command: object) -> str:
     ).stdout
 
 
+def root_image_of(node: ExampleNode, directory: Path) -> Path:
+    path = directory / "squashfs.img"
+    output_of("xorriso", "-osirrox", "on", "-indev", node.iso, "-extract", "/LiveOS/squashfs.img", path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def squashfs(example_node: ExampleNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("node") / "squashfs.img"
-    output_of("xorriso", "-osirrox", "on", "-indev", example_node.iso, "-extract", "/LiveOS/squashfs.img", path)
-    return path
+    return root_image_of(example_node, tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="module")
+def flat(flat_node: ExampleNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return root_image_of(flat_node, tmp_path_factory.mktemp("flat"))
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +140,40 @@ def test_version_files_in_iso_and_root_agree(example_node: ExampleNode, root_ima
     on_iso = output_of("isoinfo", "-R", "-i", example_node.iso, "-x", "/isolinux/version")
     assert on_iso == output_of("debugfs", "-R", "cat /etc/default/version", root_image)
     assert re.search(r"^VERSION=\S+$", on_iso, re.MULTILINE)
+
+
+def test_a_flat_root_is_the_squashfs_itself_with_the_owners_and_packages_of_the_nested_one(
+    flat: Path, root_image: Path, tmp_path: Path
+) -> None:
+    described = output_of("unsquashfs", "-stat", flat)
+    assert "Compression gzip" in described
+    assert "Block size 131072" in described
+    listed = output_of("unsquashfs", "-lln", flat).splitlines()
+    entries = [line.partition(" -> ")[0] for line in listed if "squashfs-root" in line]
+    found = {entry.partition("squashfs-root")[2]: entry.split()[:2] for entry in entries}
+    assert {"/proc", "/sys", "/dev", "/run"} <= found.keys()  # dracut takes what has a /proc for a root
+    assert not any(path.startswith("/LiveOS") for path in found)
+    assert found["/etc/shadow"] == ["-rw-r-----", "0/42"]
+    assert found["/usr/bin/passwd"] == ["-rwsr-xr-x", "0/0"]
+    inside = output_of("debugfs", "-R", "ls -p /usr/sbin", root_image)
+    names = {line.split("/")[5] for line in inside.splitlines() if line} - {".", ".."}
+    assert names == {path.rpartition("/")[2] for path in found if path.startswith("/usr/sbin/")}
+    output_of("unsquashfs", "-quiet", "-no-progress", "-dest", tmp_path / "root", flat, "var/lib/rpm")
+    query = ("--query", "--all", "--queryformat", "%{NEVRA}\n")
+    output_of("debugfs", "-R", f"rdump /var/lib/rpm {tmp_path}", root_image)
+    packages = output_of("rpm", "--dbpath", tmp_path / "root/var/lib/rpm", *query).splitlines()
+    assert len(packages) == 5
+    assert sorted(packages) == sorted(output_of("rpm", "--dbpath", tmp_path / "rpm", *query).splitlines())
+
+
+def test_the_flat_node_boots_like_the_nested_one(example_node: ExampleNode, flat_node: ExampleNode) -> None:
+    for path in ("/isolinux/isolinux.cfg", "/EFI/BOOT/grub.cfg", "/isolinux/version", "/isolinux/vmlinuz0"):
+        texts = [
+            subprocess.run(["isoinfo", "-R", "-i", node.iso, "-x", path], stdout=subprocess.PIPE, check=True).stdout
+            for node in (example_node, flat_node)
+        ]
+        assert texts[0] == texts[1] != b"", path
+    assert subprocess.run(["checkisomd5", str(flat_node.iso)], capture_output=True, check=False).returncode == 0
 
 
 def test_it_leaves_no_mount_behind(example_node: ExampleNode) -> None:
