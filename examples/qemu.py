@@ -22,9 +22,9 @@ OVMF = (
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
 KVM = ("-accel", "kvm", "-cpu", "host", "-smp", "2")
-# The machine's clock counts instructions, 4 ns each: on a busy host everything in it takes longer, but no time runs out
-# in it, be it the menu's, systemd's, or that of the kernel's watchdogs. A fifth level of page tables only costs.
-EMULATION = ("-accel", "tcg,thread=single", "-icount", "shift=2", "-cpu", "max,la57=off")
+# One processor: on a busy host, several wait for each other until the kernel's watchdogs bark, and they start a Node no
+# sooner. A fifth level of page tables only costs.
+EMULATION = ("-accel", "tcg", "-cpu", "max,la57=off", "-smp", "1")
 # What isolinux's menu and GRUB's say while they count down.
 COUNTDOWN = re.compile(rb"Automatic boot in|will be executed automatically in")
 DISASTER = re.compile(rb"Kernel panic|[Ee]mergency mode|Entering emergency|No bootable device|boot: Could not find")

@@ -43,7 +43,7 @@ def test_it_is_verified_from_the_iso_alone_and_named_flat(flat_quickstart: Quick
     assert done.code == 0, done.err
     assert done.json["verdict"] == "PASSED"
     done = respin("inspect", flat_quickstart.respun)
-    assert "flat squashfs" in done.out
+    assert "flat gzip squashfs" in done.out
 
 
 def test_the_vendors_iso_comes_back(flat_quickstart: Quickstart, tmp_path: Path) -> None:

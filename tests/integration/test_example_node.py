@@ -88,6 +88,7 @@ def test_the_initrd_reaches_every_medium(example_node: ExampleNode) -> None:
     for driver in ("ahci", "ata_piix", "ehci-pci", "sd_mod", "sr_mod", "uas", "usb-storage", "virtio_blk", "xhci-pci"):
         assert f"/{driver}.ko\n" in listed, driver
     assert "usr/bin/checkisomd5\n" in listed
+    assert "usr/lib/dracut/hooks/pre-mount/01-overlay-directories.sh\n" in listed  # without it, no flat root starts
 
 
 def test_no_module_misses_another(root_image: Path, tmp_path: Path) -> None:
