@@ -22,8 +22,8 @@ OVMF = (
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
 KVM = ("-accel", "kvm", "-cpu", "host", "-smp", "2")
-# A plain processor: for the instructions that a better one has for ciphers, a Node loads drivers whose self-tests take
-# minutes when emulated. One of it: on a busy host, several wait for each other until the kernel's watchdogs bark.
+# A plain processor, as emulating the instructions of a better one made boots slower and less steady on a busy host. One
+# of it: several wait for each other until the kernel's watchdogs bark.
 EMULATION = ("-accel", "tcg", "-cpu", "qemu64,rdrand=on", "-smp", "1")
 # What isolinux's menu and GRUB's say while they count down.
 COUNTDOWN = re.compile(rb"Automatic boot in|will be executed automatically in")

@@ -16,6 +16,7 @@ from tests.support.variants import run
 __all__ = ["flat_quickstart"]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE"),
     pytest.mark.timeout(1800),  # the whole quickstart is in the first test's time
 ]

@@ -7,6 +7,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -29,7 +30,16 @@ class World:
     forge: Forge
 
 
-@pytest.fixture(scope="module", params=sorted(set(layouts.LAYOUTS) - {"classic"}))
+# The ordinary run tries those that differ most from the classic one.
+ORDINARY = ("lorax-10", "live-build")
+
+
+def _layouts() -> List[object]:
+    names = sorted(set(layouts.LAYOUTS) - {"classic"})
+    return [name if name in ORDINARY else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=_layouts())
 def world(
     request: pytest.FixtureRequest, key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> World:

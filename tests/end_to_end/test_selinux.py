@@ -92,7 +92,14 @@ class World:
         return self.kind == "flat"
 
 
-@pytest.fixture(scope="module", params=["nested", "flat", "without a policy"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "nested",
+        pytest.param("flat", marks=pytest.mark.slow),
+        pytest.param("without a policy", marks=pytest.mark.slow),
+    ],
+)
 def world(
     request: pytest.FixtureRequest, key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> World:
