@@ -11,9 +11,12 @@ from tests.support.quickstart import CHECKOUT
 # As its programs do: they run without the package and without the venv.
 sys.path.insert(0, str(CHECKOUT / "examples"))
 
+import booted
 import matrix
 import qemu
 
+Boot, Machine, INITRD, iso_file = qemu.Boot, qemu.Machine, qemu.INITRD, qemu.iso_file
+DRIVER_MESSAGE: str = booted.DRIVER_MESSAGE
 Row, World = matrix.Row, matrix.World
 ROWS: List[Row] = list(matrix.ROWS)
 LOGS = CHECKOUT / "build" / "boot"
