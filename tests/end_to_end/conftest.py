@@ -8,12 +8,13 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Mapping
 
 import pytest
 
 from tests.support.attacker import Forgery
 from tests.support.forge import Forge
+from tests.support.images import nested_image
 from tests.support.keys import KeyWorld
 from tests.support.quickstart import ExampleNode, example_node
 
@@ -85,17 +86,10 @@ def _good_plugin(forge: Forge, files: Mapping[str, str]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of the respun Node as an installer copies it, made without respin's readers."""
     directory = tmp_path_factory.mktemp("installed")
-    squashfs, image, mount = (
-        directory / "squashfs.img",
-        directory / "squashfs-root/LiveOS/ext3fs.img",
-        directory / "mnt",
-    )
-    command = ["osirrox", "-indev", respun.iso, "-extract", "/LiveOS/squashfs.img", squashfs]
-    subprocess.run(command, check=True, capture_output=True)
-    subprocess.run(["unsquashfs", "-n", squashfs], cwd=directory, check=True, capture_output=True)
+    image, mount = nested_image(respun.iso, directory), directory / "mnt"
     mount.mkdir()
     mounted = subprocess.run(["fuse2fs", image, mount, "-o", "ro"], capture_output=True, text=True)
     if mounted.returncode:
@@ -104,10 +98,8 @@ def installed(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Itera
         subprocess.run(["cp", "-a", mount, directory / "root"], check=True)
     finally:
         subprocess.run(["umount", mount], check=True)
-    squashfs.unlink()
-    shutil.rmtree(directory / "squashfs-root")
-    yield directory / "root"
-    shutil.rmtree(directory)
+    shutil.rmtree(directory / "nested")
+    return directory / "root"
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from respin.formats.bootconfig import kind_of, parse
 from tests.end_to_end.test_refusals import refused
 from tests.support.forge import Forge, respin
-from tests.support.images import run
+from tests.support.images import extracted, run
 
 APPEND, REMOVE = "good.debug=1", "rd.live.check"
 TREE = ("/isolinux/isolinux.cfg", "/EFI/BOOT/grub.cfg")
@@ -22,7 +22,7 @@ def copies(iso: Path, tmp: Path) -> List[Tuple[str, bytes]]:
     tmp.mkdir(exist_ok=True)
     found = []
     for path in (*TREE, IMAGE):
-        run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", path, tmp / "file")
+        extracted(iso, path, tmp / "file")
         found.append((path, (tmp / "file").read_bytes()))
         (tmp / "file").unlink()
     (tmp / "efi.img").write_bytes(found.pop()[1])
@@ -74,7 +74,7 @@ def test_the_vendors_iso_comes_back(forge: Forge, edited: Path, tmp_path: Path) 
 
 def test_the_firmwares_view_is_sound(edited: Path, tmp_path: Path) -> None:
     run("checkisomd5", edited)
-    run("xorriso", "-osirrox", "on", "-indev", edited, "-extract", IMAGE, tmp_path / "efi.img")
+    extracted(edited, IMAGE, tmp_path / "efi.img")
     run("fsck.fat", "-n", tmp_path / "efi.img")
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.end_to_end.conftest import Respun, sha256
 from tests.support import rawiso
 from tests.support.forge import Forge, respin
+from tests.support.images import extracted, nested_image
 from tests.support.ordinary import built_by_an_ordinary_user
 
 B = 2048
@@ -58,8 +59,8 @@ def test_at_least_95_percent_of_the_blocks_are_reused_and_few_are_read(respun: R
 
 def test_reused_blocks_are_byte_identical_in_the_file(forge: Forge, respun: Respun, tmp_path: Path) -> None:
     """Samples of the stock root image's compressed data must stand in the new one, nearly all of them."""
-    before = squashfs(forge.iso, tmp_path / "stock").read_bytes()
-    after = squashfs(respun.iso, tmp_path / "ours").read_bytes()
+    before = extracted(forge.iso, "/LiveOS/squashfs.img", tmp_path / "stock").read_bytes()
+    after = extracted(respun.iso, "/LiveOS/squashfs.img", tmp_path / "ours").read_bytes()
     samples = [before[at : at + 64] for at in range(1 << 20, len(before) - (1 << 20), len(before) // 40)]
     assert sum(1 for sample in samples if sample in after) >= 0.95 * len(samples)
 
@@ -155,7 +156,7 @@ def test_independent_programs_read_the_result(forge: Forge, respun: Respun, tmp_
         subprocess.run(["sgdisk", "-v", iso], capture_output=True, text=True).stdout for iso in (forge.iso, respun.iso)
     )
     assert _shape(ours) == _shape(stock), "isohybrid's own overlaps, and nothing worse"
-    image = unpacked_image(respun.iso, tmp_path)
+    image = nested_image(respun.iso, tmp_path)
     assert subprocess.run(["e2fsck", "-fn", image], capture_output=True).returncode == 0
 
 
@@ -166,8 +167,8 @@ def test_the_root_is_the_vendors_plus_the_plugin_by_an_independent_walk(
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     stock, ours = (
-        dict(walk(unpacked_image(forge.iso, tmp_path / "a"))),
-        dict(walk(unpacked_image(respun.iso, tmp_path / "b"))),
+        dict(walk(nested_image(forge.iso, tmp_path / "a"))),
+        dict(walk(nested_image(respun.iso, tmp_path / "b"))),
     )
     added = {path for path in set(ours) - set(stock) if not path.startswith("/usr/share/respin")}
     expected = {part for path in respun.files for part in _with_parents(path) if part not in stock}
@@ -206,28 +207,11 @@ def test_source_date_epoch_sets_the_time_of_what_has_no_better_one(
 ) -> None:
     output = tmp_path / "out.iso"
     assert forge.build(output, good_plugin, env={"SOURCE_DATE_EPOCH": "1600000000"}).code == 0
-    image = unpacked_image(output, tmp_path)
+    image = nested_image(output, tmp_path)
     facts = subprocess.run(
         ["debugfs", "-R", "stat /usr/share/respin/facts.json", image], capture_output=True, text=True, check=True
     ).stdout
     assert f"mtime: 0x{1600000000:08x}" in facts
-
-
-def squashfs(iso: Path, target: Path) -> Path:
-    """The root image of an ISO, extracted by xorriso."""
-    target.mkdir(parents=True, exist_ok=True)
-    file = target / "squashfs.img"
-    command = ["xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", file]
-    subprocess.run(command, check=True, capture_output=True)
-    return file
-
-
-def unpacked_image(iso: Path, target: Path) -> Path:
-    """The ext image of an ISO, unpacked by unsquashfs."""
-    image = squashfs(iso, target)
-    with (target / "image").open("wb") as out:
-        subprocess.run(["unsquashfs", "-cat", image, "LiveOS/ext3fs.img"], stdout=out, check=True)
-    return target / "image"
 
 
 def walk(image: Path) -> Iterator[Tuple[str, Tuple[str, ...]]]:

@@ -11,8 +11,9 @@ import pytest
 
 from tests.end_to_end.conftest import sha256
 from tests.support.forge import Forge, respin
+from tests.support.images import extracted, nested_image, run
 from tests.support.keys import KeyWorld
-from tests.support.variants import run, unpacked, variant
+from tests.support.variants import variant
 
 PACKS = {
     "zstd": ("-comp", "zstd", "-Xcompression-level", "3", "-b", "256K"),
@@ -55,11 +56,11 @@ def test_verify_and_restore_hold(respun: Tuple[str, Path, Path, Forge], tmp_path
 
 def test_other_programs_read_the_root(respun: Tuple[str, Path, Path, Forge], tmp_path: Path) -> None:
     name, _stock, iso, _forge = respun
-    image = unpacked(iso, tmp_path / "work")
+    image = nested_image(iso, tmp_path / "work")
     run("e2fsck", "-fn", image)
     data = run("debugfs", "-R", "cat /usr/share/good/data", image)
     assert data == b"good data\n" * 1000
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", tmp_path / "squashfs.img")
+    extracted(iso, "/LiveOS/squashfs.img", tmp_path / "squashfs.img")
     said = run("unsquashfs", "-s", tmp_path / "squashfs.img").decode()
     assert f"Compression {name.partition('-')[0]}" in said
     if name == "xz":
@@ -71,7 +72,7 @@ def test_the_kernel_mounts_the_root(respun: Tuple[str, Path, Path, Forge], tmp_p
     _name, _stock, iso, _forge = respun
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", tmp_path / "squashfs.img")
+    extracted(iso, "/LiveOS/squashfs.img", tmp_path / "squashfs.img")
     mount = tmp_path / "mount"
     mount.mkdir()
     done = subprocess.run(

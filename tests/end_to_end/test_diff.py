@@ -15,7 +15,7 @@ import pytest
 
 from tests.end_to_end.conftest import GOOD_FILES, Respun, sha256
 from tests.support.forge import Done, Forge, respin
-from tests.support.images import debugfs, run, unsquash
+from tests.support.images import debugfs, nested_image, run
 
 SQUASHFS, INNER = "/LiveOS/squashfs.img", "LiveOS/ext3fs.img"
 
@@ -32,18 +32,9 @@ def differences(document: Mapping[str, Any], section: str) -> Dict[str, Any]:
     return by_name
 
 
-def root_of(iso: Path, directory: Path) -> Path:
-    """The ext image of a Node, got out with programs that are not ours."""
-    directory.mkdir(parents=True, exist_ok=True)
-    squashfs, image = directory / "squashfs.img", directory / "root.img"
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", SQUASHFS, squashfs)
-    image.write_bytes(unsquash(squashfs, INNER))
-    return image
-
-
 @pytest.fixture(scope="module")
 def stock_root(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return root_of(forge.iso, tmp_path_factory.mktemp("stock"))
+    return nested_image(forge.iso, tmp_path_factory.mktemp("stock"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +56,7 @@ def test_packages_are_those_that_rpm_lists(
     forge: Forge, respun: Respun, document: Mapping[str, Any], stock_root: Path, tmp_path: Path
 ) -> None:
     listed = []
-    for number, image in enumerate((stock_root, root_of(respun.iso, tmp_path))):
+    for number, image in enumerate((stock_root, nested_image(respun.iso, tmp_path))):
         database = tmp_path / f"rpmdb{number}"
         database.mkdir()
         debugfs(image, f"dump /var/lib/rpm/rpmdb.sqlite {database}/rpmdb.sqlite")
@@ -102,7 +93,7 @@ def tree(image: Path, directory: Path) -> Dict[str, Tuple[object, ...]]:
 def test_files_of_the_root_are_those_that_debugfs_writes_out(
     respun: Respun, document: Mapping[str, Any], stock_root: Path, tmp_path: Path
 ) -> None:
-    old, new = tree(stock_root, tmp_path / "old"), tree(root_of(respun.iso, tmp_path / "new"), tmp_path / "tree")
+    old, new = tree(stock_root, tmp_path / "old"), tree(nested_image(respun.iso, tmp_path / "new"), tmp_path / "tree")
     expected = {path for path in {*old, *new} if old.get(path) != new.get(path)}
     assert set(GOOD_FILES) <= expected
     found = differences(document, "files")

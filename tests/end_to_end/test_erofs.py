@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.erofs import build_erofs
 from tests.support.forge import Forge, respin
-from tests.support.variants import mastered, run, unpacked
+from tests.support.images import nested_image, run
+from tests.support.variants import mastered
 
 
 @pytest.fixture(scope="module", params=["nested", "flat"])
@@ -20,7 +21,7 @@ def erofs(
 ) -> Tuple[str, Path]:
     """The stock Node with its root image packed as an erofs: around the ext image, or as the tree itself."""
     tmp = tmp_path_factory.mktemp("erofs")
-    image = unpacked(stock_iso, tmp / "work")
+    image = nested_image(stock_iso, tmp / "work")
     if request.param == "nested":
         packed = build_erofs(tmp / "erofs.img", image.parents[1], "-zlz4", "--all-root", "-T1600000000")
     else:

@@ -28,9 +28,10 @@ from tests.end_to_end.conftest import GOOD_FILES, sha256
 from tests.end_to_end.test_kills import Build, moments
 from tests.support.attacker import Forgery, evil_flat_build
 from tests.support.forge import Forge, respin
+from tests.support.images import extracted, run
 from tests.support.keys import KeyWorld
 from tests.support.ordinary import built_by_an_ordinary_user
-from tests.support.variants import flat_variant, run
+from tests.support.variants import flat_variant
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="packing and unpacking a root with its owners takes root"),
@@ -74,14 +75,11 @@ def world(
     )
     done = forge.build(tmp / "out.iso", plugin, json=True)
     assert done.code == 0, done.err
-    return World(stock, extracted(stock, tmp), plugin, tmp / "out.iso", done.json, forge)
+    return World(stock, root_image(stock, tmp), plugin, tmp / "out.iso", done.json, forge)
 
 
-def extracted(iso: Path, directory: Path) -> Path:
-    """The root image of an ISO."""
-    directory.mkdir(parents=True, exist_ok=True)
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", directory / "squashfs.img")
-    return directory / "squashfs.img"
+def root_image(iso: Path, directory: Path) -> Path:
+    return extracted(iso, "/LiveOS/squashfs.img", directory / "squashfs.img")
 
 
 Tree = Dict[str, Tuple[Any, ...]]
@@ -137,7 +135,7 @@ def trees(world: World, tmp_path_factory: pytest.TempPathFactory) -> Tuple[Tree,
     found = []
     for iso in (world.stock, world.output):
         tmp = tmp_path_factory.mktemp("tree")
-        run("unsquashfs", "-q", "-n", "-d", tmp / "root", extracted(iso, tmp))
+        run("unsquashfs", "-q", "-n", "-d", tmp / "root", root_image(iso, tmp))
         found.append(tree(tmp / "root"))
         shutil.rmtree(tmp)
     return found[0], found[1]
@@ -230,7 +228,7 @@ def test_the_tree_is_the_vendors_and_the_declared_changes(world: World, trees: T
 def test_the_kernel_shows_the_same_tree(world: World, trees: Tuple[Tree, Tree], tmp_path: Path) -> None:
     mount = tmp_path / "mount"
     mount.mkdir()
-    image = extracted(world.output, tmp_path)
+    image = root_image(world.output, tmp_path)
     done = subprocess.run(["mount", "-o", "loop,ro", image, mount], capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"no loop mount of this squashfs here: {done.stderr.decode().strip()}")
@@ -267,7 +265,7 @@ def test_packing_flat_is_no_difference(world: World, stock_iso: Path) -> None:
 def installed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The root as an installer copies it, by unsquashfs."""
     directory = tmp_path_factory.mktemp("installed")
-    run("unsquashfs", "-q", "-n", "-d", directory / "root", extracted(world.output, directory))
+    run("unsquashfs", "-q", "-n", "-d", directory / "root", root_image(world.output, directory))
     yield directory / "root"
     shutil.rmtree(directory)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.forge import respin
+from tests.support.images import extracted, run
 from tests.support.quickstart import Quickstart, flat_quickstart
-from tests.support.variants import run
 
 __all__ = ["flat_quickstart"]
 
@@ -26,7 +26,7 @@ pytestmark = [
 def root_image(flat_quickstart: Quickstart, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root image of the respun ISO."""
     path = tmp_path_factory.mktemp("flat") / "squashfs.img"
-    run("xorriso", "-osirrox", "on", "-indev", flat_quickstart.respun, "-extract", "/LiveOS/squashfs.img", path)
+    extracted(flat_quickstart.respun, "/LiveOS/squashfs.img", path)
     return path
 
 

@@ -15,8 +15,9 @@ from respin.provenance import statement
 from tests.end_to_end.conftest import GOOD_FILES, sha256
 from tests.support.attacker import Forgery, evil_build
 from tests.support.forge import Forge, respin
+from tests.support.images import nested_image, run
 from tests.support.keys import KeyWorld
-from tests.support.variants import run, unpacked, variant
+from tests.support.variants import variant
 
 PACK = ("-comp", "gzip", "-Xcompression-level", "1")
 
@@ -52,7 +53,7 @@ def world(key_world: KeyWorld, stock_iso: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_it_is_said_and_recorded(world: World, tmp_path: Path) -> None:
-    vendors, new = (unpacked(iso, tmp_path / str(n)) for n, iso in enumerate((world.stock, world.output)))
+    vendors, new = (nested_image(iso, tmp_path / str(n)) for n, iso in enumerate((world.stock, world.output)))
     sizes = {"old_size": vendors.stat().st_size, "new_size": new.stat().st_size}
     assert sizes["new_size"] > sizes["old_size"]
     assert world.document["grown"] == sizes

@@ -13,18 +13,13 @@ import pytest
 
 from tests.end_to_end.conftest import Respun
 from tests.support.forge import respin
+from tests.support.images import nested_image
 
 
 @pytest.fixture(scope="module")
 def image(respun: Respun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ext image of the respun ISO, taken out by other programs."""
-    tmp = tmp_path_factory.mktemp("image")
-    for command in (
-        ("xorriso", "-osirrox", "on", "-indev", respun.iso, "-extract", "/LiveOS/squashfs.img", tmp / "squashfs.img"),
-        ("unsquashfs", "-q", "-n", "-d", tmp / "root", tmp / "squashfs.img"),
-    ):
-        subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    return tmp / "root/LiveOS/ext3fs.img"
+    return nested_image(respun.iso, tmp_path_factory.mktemp("image"))
 
 
 def debugfs(image: Path, request: str) -> bytes:

@@ -20,7 +20,7 @@ from respin.medium.edit import MediumEdit
 from respin.segments import Data
 from tests.support import kinds
 from tests.support.forge import Forge, respin
-from tests.support.images import run
+from tests.support.images import extracted, run
 from tests.support.keys import KeyWorld
 
 SENTENCE = " (respun with good-1-1)"
@@ -63,8 +63,7 @@ def either(request: pytest.FixtureRequest) -> Respun:
 
 def on_iso(iso: Path, path: str, tmp: Path) -> bytes:
     target = tmp / "extracted"
-    target.unlink(missing_ok=True)
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", path, target)
+    extracted(iso, path, target)
     return target.read_bytes()
 
 
@@ -172,7 +171,7 @@ def test_lists_of_digests_on_a_debian_live_image_hold(
     edited = {path for path, one in why.items() if one == "kernel-arguments"}
     assert {"/isolinux/live.cfg", "/boot/grub/grub.cfg", image} <= edited
     assert {path for path, one in why.items() if one == "checksum"} == {"/sha256sum.txt", "/md5sum.txt"}
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/", tmp_path / "all")
+    extracted(iso, "/", tmp_path / "all")
     for kind in ("sha256", "md5"):
         run("sh", "-c", f"cd {tmp_path}/all && {kind}sum -c --quiet --strict {kind}sum.txt")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, Set
 
 from tests.end_to_end.conftest import Respun, sha256
-from tests.support import rawiso
 from tests.support.cyclonedx import errors
 from tests.support.forge import Forge, respin
+from tests.support.images import nested_image
 
 
 def made(iso: Path, output: Path, *options: str) -> Dict[str, Any]:
@@ -28,11 +28,7 @@ def made(iso: Path, output: Path, *options: str) -> Dict[str, Any]:
 
 def recorded(iso: Path, directory: Path) -> Set[str]:
     """NAME VERSION-RELEASE LICENSE of every package, as rpm reads the database out of the root image."""
-    squashfs, image = directory / "squashfs.img", directory / "image"
-    squashfs.write_bytes(rawiso.content(iso.read_bytes(), "/LiveOS/squashfs.img"))
-    with image.open("wb") as out:
-        subprocess.run(["unsquashfs", "-cat", squashfs, "LiveOS/ext3fs.img"], stdout=out, check=True)
-    squashfs.unlink()
+    image = nested_image(iso, directory)
     database = directory / "db"
     database.mkdir()
     dump = f"dump /var/lib/rpm/rpmdb.sqlite {database}/rpmdb.sqlite"

@@ -21,10 +21,10 @@ from respin.formats.squashfs.merge import Put
 from tests.end_to_end.conftest import GOOD_FILES, sha256
 from tests.support.attacker import Forgery, evil_build, evil_flat_build
 from tests.support.forge import Forge, respin
-from tests.support.images import unsquash
+from tests.support.images import extracted, nested_image, run, unsquash
 from tests.support.keys import KeyWorld
 from tests.support.selinux import NAME, Policy, small_policy, with_files, with_labels
-from tests.support.variants import flat_variant, run, unpacked, variant
+from tests.support.variants import flat_variant, variant
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="packing and unpacking a root with its owners takes root"),
@@ -130,9 +130,9 @@ def labels_in(iso: Path, directory: Path) -> Dict[str, Optional[bytes]]:
     """The labels of everything in an ISO's root as other programs read them."""
     mount = directory / "mount"
     mount.mkdir(parents=True)
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", directory / "image")
+    extracted(iso, "/LiveOS/squashfs.img", directory / "image")
     if b"ext3fs.img" in run("unsquashfs", "-l", directory / "image"):
-        image = unpacked(iso, directory / "nested")
+        image = nested_image(iso, directory / "nested")
         run("fuse2fs", "-o", "ro", image, mount)
     else:
         run("unsquashfs", "-q", "-n", "-f", "-d", mount, directory / "image")
@@ -280,7 +280,7 @@ def evil(world: World, output: Path, path: str, label: Optional[bytes], monkeypa
         command = f'ea_rm "{path}" {NAME}' if label is None else f'ea_set -f {value} "{path}" {NAME}'
         return evil_build(world.forge, world.plugin, output, [command], monkeypatch)
     image = output.with_suffix(".squashfs")
-    run("xorriso", "-osirrox", "on", "-indev", world.output, "-extract", "/LiveOS/squashfs.img", image)
+    extracted(world.output, "/LiveOS/squashfs.img", image)
     listed = run("unsquashfs", "-lln", "-d", "", image, path.lstrip("/")).decode().splitlines()
     line = next(line.split() for line in listed if line.endswith(f" {path}"))
     (tmp := output.with_suffix(".tree")).mkdir()
@@ -368,7 +368,7 @@ def test_a_plugin_does_not_bring_policy(world: World, tmp_path: Path, path: str)
 def test_the_kernel_shows_the_labels(world: World, tmp_path: Path) -> None:
     if not world.flat:
         pytest.skip("the nested image was read by fuse2fs")
-    run("xorriso", "-osirrox", "on", "-indev", world.output, "-extract", "/LiveOS/squashfs.img", tmp_path / "image")
+    extracted(world.output, "/LiveOS/squashfs.img", tmp_path / "image")
     (tmp_path / "mount").mkdir()
     command = ["mount", "-o", "loop,ro", tmp_path / "image", tmp_path / "mount"]
     done = subprocess.run(command, capture_output=True, check=False)

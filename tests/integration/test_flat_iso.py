@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.forge import respin
-from tests.support.images import build_squashfs, run, write_tree
+from tests.support.images import build_squashfs, extracted, run, write_tree
 from tests.support.iso import build_classic_iso
 
 CONTENT = b"a line of text\n" * 3000
@@ -26,7 +26,7 @@ def iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lists_what_unsquashfs_lists(iso: Path, tmp_path: Path) -> None:
     image = tmp_path / "squashfs.img"
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", image)
+    extracted(iso, "/LiveOS/squashfs.img", image)
     theirs = {line[len("squashfs-root") :] or "/" for line in run("unsquashfs", "-l", image).decode().splitlines()}
     done = respin("inspect", iso, "--files", "--json")
     assert done.code == 0, done.err

@@ -156,6 +156,23 @@ def write_segments(base: Path, segments: Iterable[Segment], output: Path) -> Pat
     return output
 
 
+def extracted(iso: Path, path: str, target: Path) -> Path:
+    """A file of an ISO written to ``target`` by xorriso."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", path, target)
+    return target
+
+
+def nested_image(iso: Path, directory: Path) -> Path:
+    """The ext image in an ISO's root image, written below ``directory`` by unsquashfs, sparse."""
+    squashfs = extracted(iso, "/LiveOS/squashfs.img", directory / "nested.img")
+    run("unsquashfs", "-q", "-n", "-f", "-d", directory / "nested", squashfs)
+    squashfs.unlink()
+    (image,) = directory.glob("nested/LiveOS/*.img")
+    return image
+
+
 def unsquash(image: Path, path: str) -> bytes:
     """The content of a file in a squashfs, as unsquashfs reads it."""
     return run("unsquashfs", "-cat", image, path.lstrip("/"))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Callable, Mapping
 
-from tests.support.variants import run, unpacked
+from tests.support.images import extracted, nested_image, run
 
 LABEL = "REMADE NODE"
 PACK = ("-comp", "gzip", "-Xcompression-level", "1")
@@ -152,8 +152,8 @@ def remade(
     stock: Path, directory: Path, change: Callable[[Path, Path], None], efi: str = "isolinux/efiboot.img"
 ) -> Path:
     """``stock`` with its tree and the ext image of its root changed by ``change``, mastered as livecd-tools do."""
-    tree, image = directory / "tree", unpacked(stock, directory / "work")
-    run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
+    tree, image = directory / "tree", nested_image(stock, directory / "work")
+    extracted(stock, "/", tree)
     run("chmod", "-R", "u+w", tree)
     change(tree, image)
     shutil.rmtree(directory / "work")

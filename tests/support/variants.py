@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Callable, Optional, Sequence
 
 from tests.support import layouts
+from tests.support.images import extracted, nested_image, run
 
 LABEL = "example-node-1.0"
 _BOOT = (
@@ -16,25 +16,9 @@ _BOOT = (
 )
 
 
-def run(*argv: object) -> bytes:
-    """The output of a program that must succeed."""
-    done = subprocess.run([str(part) for part in argv], capture_output=True, check=False)
-    assert done.returncode == 0, (argv, done.stderr.decode("utf-8", "replace")[-2000:])
-    return done.stdout
-
-
-def unpacked(iso: Path, directory: Path) -> Path:
-    """The ext image of a classic Node ISO, unpacked below ``directory``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/LiveOS/squashfs.img", directory / "squashfs.img")
-    run("unsquashfs", "-q", "-n", "-d", directory / "squashfs", directory / "squashfs.img")
-    (directory / "squashfs.img").unlink()
-    return directory / "squashfs/LiveOS/ext3fs.img"
-
-
 def flat_variant(stock: Path, directory: Path, pack: Sequence[str]) -> Path:
     """``stock`` with the tree of its root packed as a squashfs itself. Needs root, for the owners, and FUSE."""
-    image = unpacked(stock, directory / "work")
+    image = nested_image(stock, directory / "work")
     mount = directory / "mount"
     mount.mkdir()
     run("fuse2fs", "-o", "ro", image, mount)
@@ -51,7 +35,7 @@ def variant(
     stock: Path, directory: Path, pack: Sequence[str], change: Optional[Callable[[Path], object]] = None
 ) -> Path:
     """``stock`` with its ext image changed by ``change`` and packed with the ``pack`` options of mksquashfs."""
-    image = unpacked(stock, directory / "work")
+    image = nested_image(stock, directory / "work")
     if change is not None:
         change(image)
     packed = directory / "squashfs.img"
@@ -63,7 +47,7 @@ def variant(
 def of_layout(stock: Path, directory: Path, layout: str) -> Path:
     """``stock`` mastered again as another vendor would, with what that vendor's layout needs beside it."""
     tree = directory / "tree"
-    run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
+    extracted(stock, "/", tree)
     run("chmod", "-R", "u+w", tree)
     layouts.grub_image(tree / layouts.GRUB_IMAGE)
     iso = directory / "node.iso"
@@ -75,7 +59,7 @@ def of_layout(stock: Path, directory: Path, layout: str) -> Path:
 def mastered(stock: Path, directory: Path, root: Path) -> Path:
     """``stock`` with another root image, which is moved; mastered again."""
     tree = directory / "tree"
-    run("xorriso", "-osirrox", "on", "-indev", stock, "-extract", "/", tree)
+    extracted(stock, "/", tree)
     run("chmod", "-R", "u+w", tree)
     target = tree / "LiveOS/squashfs.img"
     target.unlink()

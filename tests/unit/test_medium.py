@@ -74,8 +74,7 @@ def written(iso: IsoImage, edit: MediumEdit, path: Path, root: Optional[Dict[str
 
 def extracted(iso: Path, name: str, tmp: Path) -> bytes:
     target = tmp / "extracted"
-    target.unlink(missing_ok=True)
-    run("xorriso", "-osirrox", "on", "-indev", iso, "-extract", name, target)
+    extracted(iso, name, target)
     return target.read_bytes()
 
 
@@ -226,7 +225,7 @@ def test_lists_of_digests_follow_and_sha256sum_agrees(tmp_path: Path) -> None:
     edit = edit_medium(iso, DEBIAN, EDIT)
     edit = with_checksums(iso, DEBIAN, edit, "/live/filesystem.squashfs", BytesView(new_root, "new"))
     new = written(iso, edit, tmp_path / "new.iso", {"/live/filesystem.squashfs": new_root})
-    run("xorriso", "-osirrox", "on", "-indev", new, "-extract", "/", tmp_path / "all")
+    extracted(new, "/", tmp_path / "all")
     run("sh", "-c", f"cd {tmp_path}/all && sha256sum -c --quiet --strict sha256sum.txt && md5sum -c --quiet md5sum.txt")
     assert [one.place for one in edit.edited if one.why == "checksum"] == ["/md5sum.txt", "/sha256sum.txt"]
     old_lines, new_lines = (one.read("/sha256sum.txt").splitlines() for one in (iso, opened(new)))
