@@ -6,8 +6,7 @@ Names are strings with surrogate escapes for what isn't UTF-8. Not for use from 
 from __future__ import annotations
 
 import stat
-from collections import OrderedDict
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Iterator, Mapping, Optional, Set, Tuple, Union
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -17,10 +16,8 @@ from respin.formats.erofs.inode import ErofsInode, Layout, read_inode
 from respin.formats.erofs.superblock import ErofsSuperblock, malformed, read_superblock
 from respin.formats.erofs.xattr import LongPrefixes, read_prefixes, read_xattrs
 from respin.limits import LIMITS, MiB
-from respin.roottree import Resolved, resolve
+from respin.roottree import TreeByPath
 
-_CACHED_DIRECTORIES = 64
-_CACHED_NAMES = 16_384  # larger directories are read again
 _PACKED_CACHE = 16 * MiB
 _MOST_TARGET = 4096
 _KINDS = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFLNK)
@@ -28,13 +25,13 @@ _KINDS = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, 
 Content = Union[PlainView, CompressedView]
 
 
-class ErofsImage:
+class ErofsImage(TreeByPath[ErofsInode, ErofsEntry]):
     """An opened image. Make one with :meth:`open`."""
 
     def __init__(self, view: ByteView, superblock: ErofsSuperblock) -> None:
+        super().__init__()
         self.view = view
         self.superblock = superblock
-        self._directories: "OrderedDict[int, Mapping[bytes, ErofsEntry]]" = OrderedDict()
         self._packed: Optional[ByteView] = None
         self._prefixes: Optional[LongPrefixes] = None
         self.root = self.inode(superblock.root)
@@ -59,46 +56,14 @@ class ErofsImage:
         """Inode ``number``; the number says where it lies."""
         return read_inode(self.view, self.superblock, number)
 
-    def scan(self, inode: ErofsInode) -> Mapping[bytes, ErofsEntry]:
-        """The entries of a directory by raw name, in stored order, without ``.`` and ``..``."""
-        entries = self._directories.get(inode.number)
-        if entries is None:
-            entries = self._scan(inode)
-            if len(entries) <= _CACHED_NAMES:
-                self._directories[inode.number] = entries
-            if len(self._directories) > _CACHED_DIRECTORIES:
-                self._directories.popitem(last=False)
-        return entries
-
-    def lookup(self, path: str) -> Optional[ErofsInode]:
-        """The inode at an absolute path, or None; no symbolic link is followed, not even on the way."""
-        inode = self.root
-        for part in path.split("/"):
-            if not part:
-                continue
-            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape")) if inode.is_directory else None
-            if entry is None:
-                return None
-            inode = self._named(entry)
+    def named(self, entry: ErofsEntry) -> ErofsInode:
+        """The inode behind an entry, which must be of the type that the entry says."""
+        inode = self.inode(entry.inode)
+        if not 1 <= entry.kind <= len(_KINDS) or stat.S_IFMT(inode.mode) != _KINDS[entry.kind - 1]:
+            raise malformed(
+                self.view, f"inode {entry.inode} has the mode {inode.mode:o}, its name says type {entry.kind}"
+            )
         return inode
-
-    def stat(self, path: str) -> ErofsInode:
-        """As :meth:`lookup`, with UnsupportedError (finding ``no-such-path``) for None."""
-        inode = self.lookup(path)
-        if inode is None:
-            raise UnsupportedError(f"there is no {path} in the image", where=self.view.name, finding="no-such-path")
-        return inode
-
-    def listdir(self, path: str) -> List[str]:
-        """The names in the directory at ``path``, sorted by their bytes."""
-        return [name.decode("utf-8", "surrogateescape") for name in sorted(self.scan(self.stat(path)))]
-
-    def resolve(self, path: str) -> Optional[Resolved[ErofsInode]]:
-        """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
-
-        Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
-        """
-        return resolve(self, path)
 
     def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, ErofsInode]]:
         """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.
@@ -174,15 +139,7 @@ class ErofsImage:
 
     def _children(self, prefix: str, entries: Mapping[bytes, ErofsEntry]) -> Iterator[Tuple[str, ErofsInode]]:
         for name in sorted(entries):
-            yield f"{prefix}/{name.decode('utf-8', 'surrogateescape')}", self._named(entries[name])
-
-    def _named(self, entry: ErofsEntry) -> ErofsInode:
-        inode = self.inode(entry.inode)
-        if not 1 <= entry.kind <= len(_KINDS) or stat.S_IFMT(inode.mode) != _KINDS[entry.kind - 1]:
-            raise malformed(
-                self.view, f"inode {entry.inode} has the mode {inode.mode:o}, its name says type {entry.kind}"
-            )
-        return inode
+            yield f"{prefix}/{name.decode('utf-8', 'surrogateescape')}", self.named(entries[name])
 
     def _content(self, inode: ErofsInode, name: Optional[str] = None, cache_size: int = CACHE) -> Content:
         name = name or f"{self.view.name}, inode {inode.number}"

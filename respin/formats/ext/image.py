@@ -5,7 +5,6 @@ Names are strings with surrogate escapes for what isn't UTF-8. Not for use from 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
@@ -18,21 +17,19 @@ from respin.formats.ext.inodes import Inodes
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
 from respin.formats.ext.walk import WalkGuard
 from respin.limits import LIMITS, MiB
-from respin.roottree import Resolved, resolve
+from respin.roottree import TreeByPath
 
-_CACHED_DIRECTORIES = 64
-_CACHED_NAMES = 16_384  # larger directories are read again
 _STEP = MiB
 
 
-class ExtImage:
+class ExtImage(TreeByPath[ExtInode, ExtEntry]):
     """An opened image. Make one with :meth:`open`."""
 
     def __init__(self, view: ByteView, superblock: ExtSuperblock) -> None:
+        super().__init__()
         self.view = view
         self.superblock = superblock
         self._inodes = Inodes(view, superblock)
-        self._directories: "OrderedDict[int, Mapping[bytes, ExtEntry]]" = OrderedDict()
         self.root = self.inode(ROOT)
         if not self.root.is_directory:
             raise MalformedError("the root of the ext file system is not a directory", where=view.name)
@@ -52,48 +49,6 @@ class ExtImage:
         if not inode.nlink or not inode.mode:
             raise MalformedError(f"inode {number} has a name but is not in use", where=self.view.name)
         return inode
-
-    def scan(self, inode: ExtInode) -> Mapping[bytes, ExtEntry]:
-        """The entries of a directory by raw name, in stored order, without ``.`` and ``..``."""
-        entries = self._directories.get(inode.number)
-        if entries is None:
-            entries = self._scan(inode)
-            if len(entries) <= _CACHED_NAMES:
-                self._directories[inode.number] = entries
-            if len(self._directories) > _CACHED_DIRECTORIES:
-                self._directories.popitem(last=False)
-        return entries
-
-    def lookup(self, path: str) -> Optional[ExtInode]:
-        """The inode at an absolute path, or None; no symbolic link is followed, not even on the way."""
-        inode = self.root
-        for part in path.split("/"):
-            if not part:
-                continue
-            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape")) if inode.is_directory else None
-            if entry is None:
-                return None
-            inode = self.inode(entry.inode)
-        return inode
-
-    def stat(self, path: str) -> ExtInode:
-        """As :meth:`lookup`, with UnsupportedError (finding ``no-such-path``) for None."""
-        inode = self.lookup(path)
-        if inode is None:
-            raise UnsupportedError(f"there is no {path} in the image", where=self.view.name, finding="no-such-path")
-        return inode
-
-    def listdir(self, path: str) -> List[str]:
-        """The names in the directory at ``path``, sorted by their bytes."""
-        entries = self.scan(self.stat(path))
-        return [entries[name].name for name in sorted(entries)]
-
-    def resolve(self, path: str) -> Optional[Resolved[ExtInode]]:
-        """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
-
-        Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
-        """
-        return resolve(self, path)
 
     def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, ExtInode]]:
         """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.

@@ -8,8 +8,7 @@ must be right. Not for use from several threads at once.
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -19,36 +18,24 @@ from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.inode import Inode, Kind
 from respin.formats.squashfs.nested import NestedView
 from respin.limits import LIMITS
-from respin.roottree import Resolved, resolve
+from respin.roottree import TreeByPath
 
-_CACHED_DIRECTORIES = 64
-_CACHED_NAMES = 16_384  # larger directories are read again
 _KIND_BITS = 3
 
 
-class SquashfsRoot:
+class SquashfsRoot(TreeByPath[Inode, DirectoryEntry]):
     """The tree of a flat image. Keeps eight bytes for each inode, and the directories that were read last."""
 
     def __init__(self, image: SquashfsImage) -> None:
-        self.image = image
+        super().__init__()
+        self.image, self.view, self.root = image, image.view, image.root
         self._known = array("Q", bytes(8 * (image.superblock.inode_count + 1)))  # reference and kind, by number
-        self._directories: "OrderedDict[int, Mapping[bytes, DirectoryEntry]]" = OrderedDict()
         self._know(image.root.number, image.superblock.root_inode, Kind.DIRECTORY)
 
     @classmethod
     def open(cls, view: ByteView) -> "SquashfsRoot":
         """As :meth:`SquashfsImage.open`, with the same errors."""
         return cls(SquashfsImage.open(view))
-
-    @property
-    def view(self) -> ByteView:
-        """The image's bytes."""
-        return self.image.view
-
-    @property
-    def root(self) -> Inode:
-        """The inode of the top directory."""
-        return self.image.root
 
     def reference(self, number: int) -> int:
         """Where inode ``number`` lies in the inode table, as directory entries say it."""
@@ -68,47 +55,6 @@ class SquashfsRoot:
                 where=self.view.name,
             )
         return inode
-
-    def scan(self, inode: Inode) -> Mapping[bytes, DirectoryEntry]:
-        """The entries of a directory by raw name, in stored order."""
-        entries = self._directories.get(inode.number)
-        if entries is None:
-            entries = self._scan(inode)
-            if len(entries) <= _CACHED_NAMES:
-                self._directories[inode.number] = entries
-            if len(self._directories) > _CACHED_DIRECTORIES:
-                self._directories.popitem(last=False)
-        return entries
-
-    def lookup(self, path: str) -> Optional[Inode]:
-        """The inode at an absolute path, or None; no symbolic link is followed, not even on the way."""
-        inode = self.root
-        for part in path.split("/"):
-            if not part:
-                continue
-            entry = self.scan(inode).get(part.encode("utf-8", "surrogateescape")) if inode.is_directory else None
-            if entry is None:
-                return None
-            inode = self.inode(entry.number)
-        return inode
-
-    def stat(self, path: str) -> Inode:
-        """As :meth:`lookup`, with UnsupportedError (finding ``no-such-path``) for None."""
-        inode = self.lookup(path)
-        if inode is None:
-            raise UnsupportedError(f"there is no {path} in the image", where=self.view.name, finding="no-such-path")
-        return inode
-
-    def listdir(self, path: str) -> List[str]:
-        """The names in the directory at ``path``, sorted by their bytes."""
-        return [name.decode("utf-8", "surrogateescape") for name in sorted(self.scan(self.stat(path)))]
-
-    def resolve(self, path: str) -> Optional[Resolved[Inode]]:
-        """Where ``path`` leads when symbolic links are followed inside the image, or None if nowhere.
-
-        Absolute targets count from the image's root, and ``..`` never leaves it. More than 40 links lead nowhere.
-        """
-        return resolve(self, path)
 
     def walk(self, top: str = "/", descend: Optional[Callable[[str], bool]] = None) -> Iterator[Tuple[str, Inode]]:
         """Every path below ``top`` and its inode, ``top`` first, then depth first in byte order of names.
