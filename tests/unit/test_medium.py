@@ -24,7 +24,7 @@ from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.segments import Copy, Data, Segment, SegmentsView
 from tests.support import layouts
-from tests.support.images import run
+from tests.support.images import extracted, run
 from tests.support.iso import Content, build_classic_iso, noise
 
 PROFILES: Mapping[str, Profile] = {profile.id: profile for profile in built_in()}
@@ -72,10 +72,8 @@ def written(iso: IsoImage, edit: MediumEdit, path: Path, root: Optional[Dict[str
     return path
 
 
-def extracted(iso: Path, name: str, tmp: Path) -> bytes:
-    target = tmp / "extracted"
-    extracted(iso, name, target)
-    return target.read_bytes()
+def content_of(iso: Path, name: str, tmp: Path) -> bytes:
+    return extracted(iso, name, tmp / "extracted").read_bytes()
 
 
 def test_all_copies_of_a_classic_node_are_found_once(tmp_path: Path) -> None:
@@ -91,13 +89,13 @@ def test_all_copies_of_a_classic_node_are_found_once(tmp_path: Path) -> None:
 def test_all_copies_are_edited_and_read_back_by_others(tmp_path: Path) -> None:
     iso = opened(build_classic_iso(tmp_path / "x", tree(tmp_path)))
     new = written(iso, edit_medium(iso, CLASSIC, EDIT), tmp_path / "new.iso")
-    (tmp_path / "after.img").write_bytes(extracted(new, IMAGE, tmp_path))
+    (tmp_path / "after.img").write_bytes(content_of(new, IMAGE, tmp_path))
     run("fsck.fat", "-n", tmp_path / "after.img")
     wanted = [text.replace(" quiet", " a=1").encode() for text in (ISOLINUX, GRUB, GRUB)]
-    assert extracted(new, "/isolinux/isolinux.cfg", tmp_path) == wanted[0]
-    assert extracted(new, "/EFI/BOOT/grub.cfg", tmp_path) == wanted[1]
+    assert content_of(new, "/isolinux/isolinux.cfg", tmp_path) == wanted[0]
+    assert content_of(new, "/EFI/BOOT/grub.cfg", tmp_path) == wanted[1]
     assert run("mtype", "-i", tmp_path / "after.img", "::EFI/BOOT/grub.cfg") == wanted[2]
-    assert extracted(new, "/LiveOS/squashfs.img", tmp_path) == noise("payload", 3_000_001)
+    assert content_of(new, "/LiveOS/squashfs.img", tmp_path) == noise("payload", 3_000_001)
 
 
 @pytest.mark.parametrize("layout", sorted(set(layouts.LAYOUTS) - {"mac"}))
@@ -107,8 +105,8 @@ def test_every_copy_of_every_layout_is_edited_and_the_ways_to_boot_agree(layout:
     edit = edit_medium(iso, CLASSIC, EDIT)
     payload = noise("larger payload", 3_500_000)
     new = written(iso, edit, tmp_path / "new.iso", {"/LiveOS/squashfs.img": payload})
-    assert extracted(new, "/LiveOS/squashfs.img", tmp_path) == payload
-    assert extracted(new, "/isolinux/isolinux.cfg", tmp_path) == ISOLINUX.replace(" quiet", " a=1").encode()
+    assert content_of(new, "/LiveOS/squashfs.img", tmp_path) == payload
+    assert content_of(new, "/isolinux/isolinux.cfg", tmp_path) == ISOLINUX.replace(" quiet", " a=1").encode()
     images = find_boot_files(opened(new), CLASSIC).images
     assert len(images) == len(find_boot_files(iso, CLASSIC).images) >= 1
     for image in images:
