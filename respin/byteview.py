@@ -13,6 +13,8 @@ from typing import BinaryIO, Iterator, Protocol
 
 from respin.errors import BuildError, MalformedError
 
+_ZEROS = bytes(1 << 20)
+
 
 class ByteView(Protocol):
     """``size`` bytes that can be read at any offset."""
@@ -137,6 +139,12 @@ def check_range(view: ByteView, offset: int, length: int) -> None:
             remedy="the file is truncated or damaged; fetch it again and compare its checksum",
             finding="truncated",
         )
+
+
+def is_zero(data: bytes) -> bool:
+    """Whether there are only zeros in ``data``."""
+    # Comparing is far quicker than counting, and most data differ at their first bytes.
+    return _ZEROS.startswith(data) if len(data) <= len(_ZEROS) else data.count(0) == len(data)
 
 
 def chunks(view: ByteView, offset: int = 0, length: int = -1, step: int = 1 << 20) -> Iterator[bytes]:

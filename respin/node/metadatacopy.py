@@ -10,6 +10,7 @@ import os
 import stat
 from typing import Sequence, Tuple
 
+from respin.byteview import is_zero
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.writing import pwrite_all
@@ -55,5 +56,5 @@ class MetadataCopy:
         view = self._root.view
         for at in range(offset, offset + length, _STEP):
             piece = view.read(at, min(_STEP, offset + length - at))
-            if piece.count(0) != len(piece):
+            if not is_zero(piece):
                 pwrite_all(self._fd, piece, at)

@@ -19,6 +19,7 @@ from respin.byteview import ByteView
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
+from respin.formats.ext.plain import PlainInode
 from respin.formats.ext.superblock import same_but_for_size
 from respin.formats.squashfs.nested import NestedView
 from respin.node.metadatacopy import MetadataCopy
@@ -124,9 +125,11 @@ class TreeIndex:
         if self._metadata is not None:
             self._metadata.keep_groups()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="tree") as pool:
-            for inodes in self.root.used_inodes():
+            for plain, inodes in self.root.sorted_inodes():
                 if stopped.is_set():
                     return
+                if len(self._owners) < _MOST_PLACES:
+                    self._add_plain(plain)
                 if isinstance(view, NestedView):
                     self._fetch(view, inodes, pool)
                 for inode in inodes:
@@ -155,6 +158,15 @@ class TreeIndex:
         except RespinError:
             return []
         return [offset // block_size for offset, _ in ranges[:1] if offset is not None]
+
+    def _add_plain(self, inodes: Sequence[PlainInode]) -> None:
+        """Files and links whose slots say all: nothing else has to be read, and e2fsck wants to see nothing else."""
+        for number, start, end in inodes:
+            self.kinds[number] = FILE
+            if end > start:
+                self._starts.append(start)
+                self._ends.append(end)
+                self._owners.append(number)
 
     def _add(self, inode: ExtInode) -> None:
         """Everything that a comparison in full would read of the inode is read here once, so that damage shows."""

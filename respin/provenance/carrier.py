@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from respin.byteview import ByteView, SubView, check_range, chunks
+from respin.byteview import ByteView, SubView, check_range, chunks, is_zero
 from respin.errors import MalformedError, VerificationError
 from respin.formats.iso9660 import moved
 from respin.formats.iso9660.fields import SECTOR
@@ -105,7 +105,7 @@ def look_behind(carrier: Carrier, progress: Progress = SILENT) -> Trailing:
         for start, end in ranges:
             position = start
             for piece in chunks(carrier.view, start, end - start):
-                if piece.count(0) != len(piece):
+                if not is_zero(piece):
                     return Trailing(carrier, position + len(piece) - len(piece.lstrip(b"\0")))
                 position += len(piece)
                 step.advance(len(piece))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from respin import strictjson
-from respin.byteview import ByteView, FileView, check_range, chunks
+from respin.byteview import ByteView, FileView, check_range, chunks, is_zero
 from respin.errors import MalformedError, VerificationError
 from respin.fanout import FanOut
 from respin.limits import LIMITS
@@ -204,7 +204,7 @@ def unpack_originals(found: RestoreMap, view: ByteView, start: int, fd: int) -> 
     if not unpacker.eof or unpacker.unused_data or written != found.originals:
         raise _bad("holds fewer originals than it says", view)
     for piece in chunks(view, start + found.packed):
-        if piece.count(0) != len(piece):
+        if not is_zero(piece):
             raise _bad("is followed by something besides zeros", view)
 
 

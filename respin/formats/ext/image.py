@@ -14,6 +14,7 @@ from respin.formats.ext.directory import ExtEntry, inline_areas, parse_directory
 from respin.formats.ext.groups import MetadataRange
 from respin.formats.ext.inode import ROOT, ExtInode
 from respin.formats.ext.inodes import Inodes
+from respin.formats.ext.plain import PlainInode
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
 from respin.formats.ext.walk import WalkGuard
 from respin.limits import LIMITS, MiB
@@ -79,6 +80,10 @@ class ExtImage(TreeByPath[ExtInode, ExtEntry]):
         Those that :meth:`inode` would refuse are left out.
         """
         return self._inodes.used()
+
+    def sorted_inodes(self) -> Iterator[Tuple[List[PlainInode], List[ExtInode]]]:
+        """The same, with those whose content lies in one piece told from the others: (number, first byte, end)."""
+        return self._inodes.sorted()
 
     def read(self, inode: ExtInode, limit: int = LIMITS.small_file) -> bytes:
         """The content of a regular file of at most ``limit`` bytes; UnsupportedError if it has more."""

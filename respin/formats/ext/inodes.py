@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from respin.byteview import ByteView
+from respin.byteview import ByteView, is_zero
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.content import DataRange, ExtFileView, data_ranges
 from respin.formats.ext.groups import Groups
@@ -19,6 +19,7 @@ from respin.formats.ext.inode import (
     parse_inode,
 )
 from respin.formats.ext.mapping import BlockMap, one_piece
+from respin.formats.ext.plain import PlainInode, PlainSlots
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.formats.ext.xattr import INLINE_DATA, in_inode_attributes, parse_block, parse_in_inode
 from respin.limits import LIMITS, KiB
@@ -73,21 +74,32 @@ class Inodes:
 
     def used(self) -> Iterator[List[ExtInode]]:
         """All inodes in use, a piece of an inode table at a time; those that :meth:`read` would refuse are left out."""
+        size = self.superblock.inode_size
+        for number, _location, chunk in self._pieces():
+            places = (at for at in range(0, len(chunk), size) if chunk[at] or chunk[at + 1])  # i_mode
+            yield self._parse_all(chunk, number, places)
+
+    def sorted(self) -> Iterator[Tuple[List[PlainInode], List[ExtInode]]]:
+        """The same, with the plain ones told from the others."""
+        slots = PlainSlots(self.superblock)
+        for number, location, chunk in self._pieces():
+            plain, places = slots.sort(chunk, number, location)
+            yield plain, self._parse_all(chunk, number, places)
+
+    def _pieces(self) -> Iterator[Tuple[int, int, bytes]]:
+        """The inode tables a piece at a time, but for empty ones: number of the first inode, byte in the image."""
         size, per_group = self.superblock.inode_size, self.superblock.inodes_per_group
         for group in range(self.superblock.group_count):
             first = group * per_group + 1
             table = self.location(first)
             for start in range(0, per_group * size, _CHUNK):
                 chunk = self.view.read(table + start, min(_CHUNK, per_group * size - start))
-                if chunk.count(0) == len(chunk):
-                    continue
-                number = first + start // size
-                inodes = [
-                    self._parse(chunk, at, number + at // size)
-                    for at in range(0, len(chunk), size)
-                    if chunk[at] or chunk[at + 1]  # i_mode
-                ]
-                yield [inode for inode in inodes if inode.nlink and not inode.flags & REFUSED_FLAGS]
+                if not is_zero(chunk):
+                    yield first + start // size, table + start, chunk
+
+    def _parse_all(self, chunk: bytes, number: int, places: Iterable[int]) -> List[ExtInode]:
+        inodes = (self._parse(chunk, at, number + at // self.superblock.inode_size) for at in places)
+        return [inode for inode in inodes if inode.nlink and not inode.flags & REFUSED_FLAGS]
 
     def data_ranges(self, inode: ExtInode) -> List[DataRange]:
         """Where the content lies, in order; the lengths add up to the inode's size.

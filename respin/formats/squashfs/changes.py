@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
+from respin.byteview import is_zero
 from respin.errors import RespinError
 from respin.formats.squashfs.codec import encode
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -88,7 +89,7 @@ def _change_fragment(image: SquashfsImage, file: SquashfsFile, tail: bytes) -> C
 
 
 def _encode(image: SquashfsImage, content: bytes, *, store: bool, holes: bool) -> Encoded:
-    if holes and content.count(0) == len(content):
+    if holes and is_zero(content):
         return Encoded(b"", 0)
     data, compressed = encode(image.codec, content, store=store)
     return Encoded(data, len(data) | (0 if compressed else STORED_BIT))

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from respin.byteview import chunks
+from respin.byteview import chunks, is_zero
 from respin.errors import RespinError, UnsupportedError
 from respin.formats.squashfs.changes import Changes, encode_changes
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -133,7 +133,7 @@ def splice_file(
 def refuse_data_behind(image: SquashfsImage) -> None:
     """UnsupportedError when anything but zeros lies behind the image: it would be lost."""
     used = image.superblock.bytes_used
-    if any(piece.count(0) != len(piece) for piece in chunks(image.view, used)):
+    if not all(is_zero(piece) for piece in chunks(image.view, used)):
         raise UnsupportedError(
             "there is data behind the end of the squashfs, which would be lost",
             where=f"{image.view.name}, byte {used}",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Deque, Iterator, List, Optional, Tuple
 
-from respin.byteview import ByteView, FileView
+from respin.byteview import ByteView, FileView, is_zero
 from respin.formats.squashfs.codec import encode
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.inode import Tail
@@ -136,7 +136,7 @@ class ContentWriter:
             yield waiting.popleft().result()
 
     def _encode(self, piece: bytes, number: int, old: Optional[NestedView]) -> _Block:
-        if piece.count(0) == len(piece):
+        if is_zero(piece):
             return _Block(Data(b""), 0)
         if old is not None and number < len(old.blocks) and len(piece) == old.block_length(number):
             stored = old.blocks[number]
