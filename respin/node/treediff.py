@@ -2,7 +2,8 @@
 
 This is the independent account of what a respin changed. It shares no code with the transaction, the overlay or
 debugfs, and it is what the declared delta is held against. Slack that no name reaches (free blocks, old directory
-entries) is outside of it. What stands in the same bytes in both images is read once.
+entries) is outside of it. What stands in the same bytes in both images is read once; of what differs, the kernel must
+see in the second image what is read here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from respin.errors import MalformedError, VerificationError
 from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
+from respin.formats.ext.shown import Shown
 from respin.formats.ext.walk import WalkGuard
 from respin.node.treeindex import DIRECTORY, UNKNOWN, Ranges, TreeIndex
 from respin.root.delta import KINDS, Attributes, Change, Delta, Entry, Kind
@@ -98,6 +100,7 @@ class _Comparison:
         unknown = bytearray(1 + max(before.superblock.inode_count, after.superblock.inode_count))
         self._same = unknown if index is None else index.same(after, changed)
         self._guards = [WalkGuard(image.superblock, image.view.name) for image in (before, after)]
+        self._shown = Shown(after)
         self._found: Dict[str, Entry] = {}
         self._names: Dict[int, List[str]] = {}  # of inodes that are new or differ, by number in ``after``
 
@@ -114,6 +117,8 @@ class _Comparison:
             return
         was = None if old is None else self._before.inode(old)
         now = None if new is None else self._after.inode(new)
+        if now is not None:
+            self._shown.require(now, slot=old != new or not self._same_slot(now.number))
         entry = self._entry(path, was, now)
         if entry is not None:
             self._found[path] = entry
@@ -129,6 +134,11 @@ class _Comparison:
                 None if second is None else second.inode,
                 depth + 1,
             )
+
+    def _same_slot(self, number: int) -> bool:
+        places = ((image, image.inode_location(number)) for image in (self._before, self._after))
+        one, other = (image.view.read(place, image.superblock.inode_size) for image, place in places)
+        return one == other
 
     def _descend(self, path: str, number: int, depth: int) -> None:
         """The same directory in both images: only what it leads to may differ."""

@@ -277,6 +277,7 @@ def test_a_statement_that_names_another_base(forge: Forge, forgery: Forgery) -> 
         (["mkdir /opt/hidden"], "undeclared-effect"),
         (["set_inode_field /usr/share/good/data mtime 20200101000000"], "content"),
         (["cd /dev", "mknod mem2 c 1 1"], "undeclared-effect"),
+        (["set_inode_field /etc/default flags 0x1000"], "not-as-the-kernel"),
     ],
     ids=lambda value: value[0][:60] if isinstance(value, list) else value,
 )

@@ -113,19 +113,23 @@ class BlockMap:
             yield run
 
     def _extents(self) -> Iterator[Run]:
-        return self._extent_node(self._inode.block_area, None)
+        return self._extent_node(self._inode.block_area, None, range(1 << 32))
 
-    def _extent_node(self, node: bytes, depth_due: Optional[int]) -> Iterator[Run]:
+    def _extent_node(self, node: bytes, depth_due: Optional[int], covered: range) -> Iterator[Run]:
+        """The runs below a node. The kernel looks there for the blocks ``covered``, so nothing else may be there."""
         magic, entries, most, depth = struct.unpack_from("<HHHH", node)
-        if magic != _EXTENT_MAGIC or entries > most or 12 + 12 * entries > len(node):
+        if magic != _EXTENT_MAGIC or entries > most or not most or 12 + 12 * most > len(node):
             raise self._bad("a node of its extent tree is damaged")
         if depth > _EXTENT_DEPTH or (depth_due is not None and depth != depth_due):
             raise self._bad(f"its extent tree has depth {depth}")
         for number in range(entries):
             at = 12 + 12 * number
             if depth:
-                _logical, low, high = struct.unpack_from("<IIH", node, at)
-                yield from self._extent_node(self._node(low | high << 32), depth - 1)
+                first, low, high = struct.unpack_from("<IIH", node, at)
+                end = struct.unpack_from("<I", node, at + 12)[0] if number + 1 < entries else covered.stop
+                if first not in covered or not first < end <= covered.stop:
+                    raise self._bad("the index of its extents is not in order")
+                yield from self._extent_node(self._node(low | high << 32), depth - 1, range(first, end))
                 continue
             logical, count, high, low = struct.unpack_from("<IHHI", node, at)
             physical: Optional[int] = low | high << 32
@@ -134,6 +138,8 @@ class BlockMap:
             assert physical is not None
             if not count or not 0 < physical <= self._superblock.block_count - count:
                 raise self._bad(f"an extent of {count} blocks from block {physical} lies outside the file system")
+            if logical < covered.start or logical + count > covered.stop:
+                raise self._bad("the index of its extents does not lead to them")
             yield Run(logical, count, physical if written else None)
 
     def _indirect(self, end: int) -> Iterator[Run]:

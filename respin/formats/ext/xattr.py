@@ -7,7 +7,7 @@ shorter one on disk.
 from __future__ import annotations
 
 import struct
-from typing import Callable, Dict, Iterable, Iterator, NamedTuple
+from typing import Callable, Dict, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 from respin.errors import MalformedError, UnsupportedError
 from respin.limits import KiB
@@ -46,6 +46,30 @@ def parse_block(block: bytes, read_value: ValueReader, where: str) -> Dict[str, 
     if magic != MAGIC or blocks != 1:
         raise _bad(where, "the attribute block is damaged")
     return _parse(block, _attributes(block, _BLOCK_HEADER, 0, where), read_value, where)
+
+
+def block_order(block: bytes, where: str) -> Sequence[Tuple[int, int, bytes]]:
+    """By what the kernel looks the attributes of a block up, in the order in which they stand: index, length, name."""
+    return _order(block, _BLOCK_HEADER, 0, where)
+
+
+def in_inode_order(area: bytes, where: str) -> Sequence[Tuple[int, int, bytes]]:
+    """The same for those in an inode, whose order does not matter. Both raise MalformedError for values among entries,
+    which the kernel refuses."""
+    used = len(area) >= 8 and struct.unpack_from("<I", area)[0] == MAGIC
+    return _order(area, 4, 4, where) if used else ()
+
+
+def _order(area: bytes, at: int, values: int, where: str) -> Sequence[Tuple[int, int, bytes]]:
+    found = []
+    attributes = list(_attributes(area, at, values, where))
+    for _ in attributes:
+        length, index = area[at], area[at + 1]
+        found.append((index, length, area[at + _ENTRY.size : at + _ENTRY.size + length]))
+        at += _ENTRY.size + -(-length // 4) * 4
+    if any(one.size and not one.inode and one.offset < at + 4 for one in attributes):
+        raise _bad(where, "a value lies among the entries")
+    return found
 
 
 class Attribute(NamedTuple):
