@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import Iterator, List
 
 PART = re.compile(r"\.respin-[0-9a-f]{16}\.part")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD, _NOREPLACE, _EXCHANGE = -100, 1, 2  # <fcntl.h>, <linux/fs.h>
+_NOT_KNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _TO_THE_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -39,6 +44,39 @@ def link_unnamed(fd: int, target: Path) -> None:
         os.link(str(fd), target, src_dir_fd=descriptors, follow_symlinks=True)
     finally:
         os.close(descriptors)
+
+
+def move_unless_there(source: Path, target: Path) -> None:
+    """Give a directory another name; FileExistsError if the name is taken, also by an empty directory."""
+    try:
+        _renameat2(source, target, _NOREPLACE)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        os.rename(source, target)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two names change places in one moment; False where the kernel or the file system cannot."""
+    try:
+        _renameat2(first, second, _EXCHANGE)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+        return False
+    return True
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> None:
+    """renameat2(2), which Python has not."""
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target))
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(flags)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
 
 
 def wait_for_lock(directory: int) -> None:

@@ -25,6 +25,7 @@ _COMMANDS = (
     "diff",
     "reproduce",
     "restore",
+    "pxe",
     "sign",
     "attest",
     "sbom",

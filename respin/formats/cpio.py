@@ -21,6 +21,9 @@ from respin.errors import MalformedError, UnsupportedError
 from respin.limits import LIMITS
 
 MAGICS = (b"070701", b"070702")
+LARGEST = 0xFFFFFFFF
+"""The most bytes that a file in such an archive can have."""
+
 _HEADER = 110
 _STEP = 1 << 18
 _LONGEST_NAME = 4096
@@ -88,11 +91,30 @@ def archive(members: Mapping[str, Optional[bytes]], mtime: int) -> bytes:
     return b"".join(pieces)
 
 
+def around(name: str, size: int, mtime: int) -> Tuple[bytes, bytes]:
+    """What stands in front of and behind the content of a file (root:root, 0644) that is an archive's only one.
+
+    Raises UnsupportedError for a file that is too large: its size has eight hex digits.
+    """
+    if size > LARGEST:
+        raise UnsupportedError(
+            f"a file in a cpio archive has at most {LARGEST} bytes (4 GiB), this one has {size}",
+            where=name,
+            finding="too-large",
+        )
+    trailer = _header(0, 0, 1, 0, _TRAILER, 0)
+    return _header(1, stat.S_IFREG | 0o644, 1, mtime, name, size), bytes(-size % 4) + trailer
+
+
 def _newc(number: int, mode: int, nlink: int, mtime: int, name: str, content: bytes) -> bytes:
+    return _header(number, mode, nlink, mtime, name, len(content)) + content + bytes(-len(content) % 4)
+
+
+def _header(number: int, mode: int, nlink: int, mtime: int, name: str, size: int) -> bytes:
     spelt = name.encode("utf-8", "surrogateescape") + b"\0"
-    fields = (number, mode, 0, 0, nlink, mtime, len(content), 0, 0, 0, 0, len(spelt), 0)
+    fields = (number, mode, 0, 0, nlink, mtime, size, 0, 0, 0, 0, len(spelt), 0)
     header = b"070701" + b"".join(b"%08X" % field for field in fields) + spelt
-    return header + bytes(-len(header) % 4) + content + bytes(-len(content) % 4)
+    return header + bytes(-len(header) % 4)
 
 
 class _Source:

@@ -7,7 +7,8 @@ docs/reference/profiles.md has every key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Tuple
+from enum import Enum
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 # A unit can be changed without touching its file: by a mask or copy in a directory that counts more, by a drop-in, by
 # links that pull others in. These are the places (systemd.unit(5), "Unit File Load Path").
@@ -113,9 +114,46 @@ class Marks:
     factory: str
 
 
+class IsoPlace(str, Enum):
+    """Where a Node that starts from a network gets the whole ISO from."""
+
+    NOWHERE = ""
+    INITRD = "initrd"
+    FILE = "file"
+
+
+@dataclass(frozen=True)
+class PxeMode:
+    """One way in which the Node starts from a network.
+
+    ``remove`` are the arguments by which it would look for its medium (as :func:`respin.formats.bootconfig.matches`),
+    ``arguments`` those that take their place, with placeholders in braces. ``files`` are patterns of what it fetches
+    from the ISO besides its kernel and initrds, ``kickstart`` is one of those. It cannot start this way unless one of
+    ``initrd_has`` (patterns) is in its initrds; empty says that nothing special is needed.
+    """
+
+    arguments: Tuple[str, ...]
+    remove: Tuple[str, ...]
+    files: Tuple[str, ...]
+    kickstart: str
+    iso: IsoPlace
+    initrd_has: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pxe:
+    """The ways in which the Node starts from a network, by name, and which of them counts if nobody says."""
+
+    mode: str
+    modes: Mapping[str, PxeMode]
+
+
 @dataclass(frozen=True)
 class Profile:
-    """One kind of Node. Paths on the ISO are patterns; :func:`respin.node.recognise.places` finds the files."""
+    """One kind of Node. Paths on the ISO are patterns; :func:`respin.node.recognise.places` finds the files.
+
+    ``pxe`` is None for a kind of Node that is not known to start from a network.
+    """
 
     id: str
     title: str
@@ -132,6 +170,7 @@ class Profile:
     kept_arguments: Tuple[str, ...]
     marks: Marks
     protected: Mapping[str, ProtectedSet]
+    pxe: Optional[Pxe] = None
 
     def to_json(self) -> Dict[str, Any]:
         """What it is, and what it protects, as plain data."""

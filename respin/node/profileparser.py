@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
 from respin.errors import UsageError
-from respin.node.profile import Checksums, Fact, Marks, Profile, ProtectedSet, Recognition, VersionSource
+from respin.node.profile import (
+    Checksums,
+    Fact,
+    IsoPlace,
+    Marks,
+    Profile,
+    ProtectedSet,
+    Pxe,
+    PxeMode,
+    Recognition,
+    VersionSource,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +30,10 @@ SETS = ("installer", "persistence")
 # Where rpm's databases are on the Nodes that are known (rpm's %_dbpath through the years).
 RPM_DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
 _NAMES = ("product", "version", "release")
+_MODE = re.compile(r"[a-z][a-z0-9-]*")
+# What stands for something in an argument of a way to start from a network.
+PLACEHOLDERS = ("iso", "kickstart", "root", "url")
+_ARGUMENT = re.compile(r"(?:[A-Za-z0-9_.,:/=@%+~^-]|\{(?:" + "|".join(PLACEHOLDERS) + r")\})+")
 
 
 class _Table:
@@ -67,6 +83,10 @@ class _Table:
             raise self.bad(key, "must be an array of tables")
         return tuple(_Table(item, f"{self._name}.{key}", self._where) for item in value)
 
+    def names(self) -> Tuple[str, ...]:
+        """The keys that nobody has taken so far."""
+        return tuple(sorted(self._left))
+
     def done(self) -> None:
         for key in sorted(self._left):
             raise self.bad(key, "is no key that respin knows")
@@ -109,6 +129,7 @@ def parse(text: str, where: str) -> Profile:
         kept_arguments=arguments.texts("kept", ()),
         marks=_marks(top.table("marks", optional=True)),
         protected={name: _set(protected.table(name)) for name in SETS},
+        pxe=_pxe(top.table("pxe")) if "pxe" in document else None,
     )
     for table in (layout, arguments, protected, top):
         table.done()
@@ -175,5 +196,39 @@ def _set(table: _Table) -> ProtectedSet:
         root=table.paths("root"),
         units=table.texts("units"),
     )
+    table.done()
+    return found
+
+
+def _pxe(table: _Table) -> Pxe:
+    default = table.text("mode")
+    modes = {}
+    for name in table.names():
+        if not _MODE.fullmatch(name):
+            raise table.bad(name, "is no name of a way to start: small letters, digits and -")
+        modes[name] = _pxe_mode(table.table(name))
+    if default not in modes:
+        raise table.bad("mode", f"is {default!r}, and there is no table of that name")
+    return Pxe(default, modes)
+
+
+def _pxe_mode(table: _Table) -> PxeMode:
+    place = table.text("iso", "")
+    if place not in [one.value for one in IsoPlace]:
+        raise table.bad("iso", 'must be "initrd" or "file"')
+    found = PxeMode(
+        arguments=table.texts("arguments"),
+        remove=table.texts("remove", ()),
+        files=table.paths("files", ()),
+        kickstart=table.path("kickstart", ""),
+        iso=IsoPlace(place),
+        initrd_has=table.paths("initrd_has", ()),
+    )
+    for one in found.arguments:
+        if not _ARGUMENT.fullmatch(one):
+            raise table.bad("arguments", f"holds {one!r}; {', '.join(PLACEHOLDERS)} may stand in braces")
+        no_iso, no_kickstart = found.iso is IsoPlace.NOWHERE, not found.kickstart
+        if ("{iso}" in one and no_iso) or ("{kickstart}" in one and no_kickstart):
+            raise table.bad("arguments", f"holds {one!r}, and the way has none")
     table.done()
     return found

@@ -5,8 +5,19 @@ files are read. Scripts are not run: what a variable holds is not known. ``edit`
 byte.
 """
 
-from respin.formats.bootconfig.edit import ArgumentEdit, edit_arguments, matches
+from respin.formats.bootconfig.edit import LONGEST, ArgumentEdit, edit_arguments, matches
 from respin.formats.bootconfig.model import Config, Entry, Kind, Word
 from respin.formats.bootconfig.parse import kind_of, parse
 
-__all__ = ["ArgumentEdit", "Config", "Entry", "Kind", "Word", "edit_arguments", "kind_of", "matches", "parse"]
+__all__ = [
+    "LONGEST",
+    "ArgumentEdit",
+    "Config",
+    "Entry",
+    "Kind",
+    "Word",
+    "edit_arguments",
+    "kind_of",
+    "matches",
+    "parse",
+]
