@@ -23,7 +23,9 @@ _SIGNATURE = struct.Struct(">BBBBB3xI")  # algorithm, hash, id_type, signer_len,
 _RECORD = 64
 _MOST_SECTIONS = 1 << 16
 _MOST_SYMBOLS = 1 << 20
-_ABSOLUTE = 0xFFF1
+_LONGEST_NAME = 1024  # the kernel's symbols have 512 at most
+_MOST_TEXT = 16 << 20  # of a section of texts
+_ABSOLUTE, _NOBITS = 0xFFF1, 8
 _CRC = "__crc_"
 _EXPORTED = "__ksymtab_"
 
@@ -190,7 +192,7 @@ class _Elf:
         imports, crcs, exported = set(), {}, set()
         for fields in entry.iter_unpack(content[: len(content) - len(content) % entry.size]):
             place, shndx, value = (fields[0], fields[3], fields[4]) if self._wide else (fields[0], fields[5], fields[1])
-            name = _text(names, place, len(names))
+            name = _text(names, place)
             if not shndx and name:
                 imports.add(name)
             elif name.startswith(_CRC):
@@ -204,7 +206,10 @@ class _Elf:
         """The CRC of an exported symbol: the value of an absolute symbol, or a word in a section."""
         if shndx == _ABSOLUTE:
             return value & 0xFFFFFFFF
-        word: int = struct.unpack_from(self._order + "I", self._bytes(self._sections[shndx]), value)[0]
+        section = self._sections[shndx]
+        if section.kind == _NOBITS or value + 4 > section.size:
+            raise _bad(self._where, "the CRC of a symbol lies outside its section")
+        word: int = self._unpack("I", section.offset + value)[0]
         return word
 
     def _read_sections(self) -> List[_Section]:
@@ -215,14 +220,16 @@ class _Elf:
             raise _bad(self._where, "its section headers are impossible")
         headers = [self._unpack(layout, start + number * size) for number in range(count)]
         texts = self._bytes(_Section("", headers[names][1], headers[names][4], headers[names][5], 0))
-        return [_Section(_text(texts, one[0], len(texts)), one[1], one[4], one[5], one[6]) for one in headers]
+        return [_Section(_text(texts, one[0]), one[1], one[4], one[5], one[6]) for one in headers]
 
     def _content(self, name: str) -> bytes:
         section = self._by_name.get(name)
+        if section is not None and section.size > _MOST_TEXT:
+            raise _bad(self._where, f"its section {name} has {section.size} bytes")
         return b"" if section is None else self._bytes(section)
 
     def _bytes(self, section: _Section) -> bytes:
-        if section.kind == 8:  # SHT_NOBITS
+        if section.kind == _NOBITS:
             return b""
         if section.offset + section.size > len(self._data):
             raise _bad(self._where, f"its section {section.name or 'of names'} reaches behind the end of the file")
@@ -232,7 +239,7 @@ class _Elf:
         return struct.unpack_from(self._order + layout, self._data, offset)
 
 
-def _text(data: bytes, start: int, most: int) -> str:
+def _text(data: bytes, start: int, most: int = _LONGEST_NAME) -> str:
     end = data.find(b"\0", start, start + most)
     return data[start : end if end >= 0 else start + most].decode("utf-8", "replace")
 

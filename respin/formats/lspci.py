@@ -9,6 +9,7 @@ from typing import List, Optional, Tuple
 from respin.errors import MalformedError
 
 _MOST_DEVICES = 65536
+_LONGEST_LINE = 1000
 _DEVICE = re.compile(
     r"(?P<slot>(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) (?P<kind>.*?) \[(?P<class>[0-9a-f]{4})\]: "
     r"(?P<name>.*) \[(?P<vendor>[0-9a-f]{4}):(?P<device>[0-9a-f]{4})\](?: \(rev [0-9a-f]{2}\))?"
@@ -39,6 +40,8 @@ def parse(text: str, where: str) -> Tuple[PciDevice, ...]:
     """The devices of a listing, in its order. MalformedError when there is none: it is no output of ``lspci -nn``."""
     found: List[PciDevice] = []
     for line in text.splitlines():
+        if len(line) > _LONGEST_LINE:
+            continue
         device = _DEVICE.fullmatch(line)
         subsystem = _SUBSYSTEM.fullmatch(line)
         if device is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Iterator, Optional, Tuple
 
 _COMMON_NAME = bytes.fromhex("0603550403")  # OBJECT IDENTIFIER 2.5.4.3
+_LARGEST = 1 << 16
 _SEQUENCE, _SET, _INTEGER, _EXPLICIT, _KEY_ID = 0x30, 0x31, 0x02, 0xA0, 0x80
 
 
@@ -28,6 +29,8 @@ class ModuleSigner:
 
 def signer(message: bytes) -> Optional[ModuleSigner]:
     """The first signer of a PKCS #7 SignedData message; None where it cannot be made out."""
+    if len(message) > _LARGEST:
+        return None
     try:
         content = _inside(message, _SEQUENCE)
         _oid, (_, explicit) = _values(content, 2)

@@ -15,13 +15,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from respin import process
 from respin.byteview import ByteView
-from respin.errors import BuildError, UnsupportedError, VerificationError
+from respin.errors import BuildError, MalformedError, PolicyError, UnsupportedError, VerificationError
 from respin.formats import cpio
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.kernelmodule import module_name, read_module
 from respin.limits import LIMITS
 from respin.medium.edit import Edited, MediumEdit
-from respin.node.kernelfacts import KernelFacts
+from respin.node.kernelfacts import KernelFacts, firmware_paths
 from respin.node.paths import read_file, real_path
 from respin.plan import InstallPlan, PlannedFile
 from respin.roottree import RootTree
@@ -34,6 +34,7 @@ _IN_ROOT = re.compile(r"/(?:usr/)?lib/modules/([^/]+)/(.+)", re.DOTALL)
 _OPTIONS = "/usr/lib/modprobe.d/"
 _FOR_DEPMOD = frozenset({"modules.order", "modules.builtin", "modules.builtin.modinfo"})
 _ALIGNMENT = 4
+_MOST_STEPS = 1000  # parts of a path, with those of the links on the way
 _TIMEOUT = 300
 
 
@@ -98,6 +99,7 @@ class _Extension:
             )
         (release,) = releases
         files = {**self._options(), **self._closed(wanted, release)}
+        self._refuse_replaced(files, wanted)
         directory = self._directories[release]
         for path, content in files.items():
             if path.startswith(f"{directory}/"):
@@ -112,8 +114,11 @@ class _Extension:
         if match is None or not (module_name(name) or match[3] in _FOR_DEPMOD):
             return None
         path = self._work / relative(name, where=self._name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            raise MalformedError(f"{show(name)} is a file and a directory", where=self._name) from error
 
         def write(piece: bytes) -> None:
             with path.open("ab") as stream:
@@ -155,6 +160,37 @@ class _Extension:
                 found.update(self._firmware(firmware, release, facts))
         return dict(sorted(found.items()))
 
+    def _refuse_replaced(self, files: Mapping[str, bytes], wanted: List[str]) -> None:
+        """PolicyError where the initrd has a file already that the kernel would put one of ``files`` over."""
+        modules = {module_name(name): name for name in self._members if _MODULE.fullmatch(name)}
+        taken = [path for path in files if self._is_taken(path)] + [modules[one] for one in wanted if one in modules]
+        for path in taken:
+            raise PolicyError(
+                f"{show(path)} would take the place of what the vendor's initrd has there",
+                where=self._name,
+                remedy="a plugin only adds, in early boot, too; give the file a name of its own",
+                finding="initrd-override",
+            )
+
+    def _is_taken(self, path: str) -> bool:
+        """Whether there is something at ``path``, links of the initrd followed on the way."""
+        done: List[str] = []
+        todo = path.split("/")[::-1]
+        for _ in range(_MOST_STEPS):
+            if not todo:
+                return "/".join(done) in self._members
+            part = todo.pop()
+            if part in ("", ".", ".."):
+                done = done[:-1] if part == ".." else done
+                continue
+            member = self._members.get("/".join([*done, part]))
+            if member is None or member.target is None or not todo:
+                done.append(part)
+                continue
+            done = [] if member.target.startswith("/") else done
+            todo += member.target.split("/")[::-1]
+        return True  # links in a circle
+
     def _options(self) -> Dict[str, bytes]:
         """The options that the plugins which reach early boot give modules."""
         return {
@@ -185,8 +221,9 @@ class _Extension:
     def _firmware(self, name: str, release: str, facts: KernelFacts) -> Mapping[str, bytes]:
         """The firmware at the same place as in the root, unless the initrd has it."""
         root = self._plan.node.root
-        for planned in self._plan.files.values():
-            if planned.path.startswith("/usr/lib/firmware/") and planned.path.endswith(f"/{name}"):
+        for place in firmware_paths(name, release):
+            planned = self._plan.files.get(place) or self._plan.files.get(f"/usr{place}")
+            if planned is not None:
                 return {planned.path[1:]: self._of_plugin(planned)}
         path = facts.firmware(name)
         if path is None:

@@ -18,6 +18,7 @@ from respin.formats.modulesignature import ModuleSigner, signer
 from respin.limits import LIMITS
 from respin.node.paths import read_file, real_path
 from respin.roottree import RootTree
+from respin.safepath import relative
 
 _SYMVERS = (
     "/lib/modules/{0}/symvers.{1}", "/boot/symvers-{0}.{1}", "/lib/modules/{0}/build/Module.symvers",
@@ -137,7 +138,14 @@ class KernelFacts:
 
 
 def firmware_paths(name: str, release: str) -> Tuple[str, ...]:
-    """Where the kernel looks for firmware called ``name``, first place first (drivers/base/firmware_loader/main.c)."""
+    """Where the kernel looks for firmware called ``name``, first place first (drivers/base/firmware_loader/main.c).
+
+    Nowhere, if the name would lead out of the directories for firmware.
+    """
+    try:
+        relative(name, where=name)
+    except MalformedError:
+        return ()
     places = (place.format(release) for place in _FIRMWARE)
     return tuple(f"{place}/{name}{suffix}" for place in places for suffix in _FIRMWARE_SUFFIXES)
 

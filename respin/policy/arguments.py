@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from fnmatch import fnmatchcase
+from typing import Collection, Iterator, Set
 
-from respin.plan import InstallPlan
+from respin.formats.kernelmodule import module_name
+from respin.node.kernelfacts import KernelFacts
+from respin.plan import Bundle, InstallPlan
 from respin.policy.findings import Finding
 from respin.safepath import first_match
 
@@ -21,21 +24,51 @@ _REFUSED = (
     "node.*", "imgbase*", "security", "selinux", "enforcing", "autorelabel", "lsm", "lsm.*", "apparmor", "lockdown",
     "module.sig_enforce", "module.sig_*", "ima*", "evm*", "integrity*", "audit", "fips", "kexec*", "crashkernel",
     "debugfs", "slub_debug*", "nokaslr", "nosmep", "nosmap", "mitigations", "pti", "nopti", "spectre*", "efi*",
+    "sysctl.*", "firmware_class.*", "module.*", "udev.*", "luks.*", "ignition.*", "coreos.*", "modprobe.*",
 )  # fmt: skip
-# What drivers need although it looks like one of these.
-_ALLOWED = ("inst.dd", "rd.driver.blacklist", "rd.driver.pre", "rd.driver.post")
+# Whole arguments that are for the hardware and take nothing away from the vendor's protection. inst.dd has no value
+# here: with one the installer would fetch drivers from there.
+_HARDWARE = (
+    "inst.dd", "rd.driver.blacklist=*", "rd.driver.pre=*", "rd.driver.post=*", "modprobe.blacklist=*",
+    "intel_iommu=on", "amd_iommu=on", "iommu=pt", "iommu.passthrough=1", "nomodeset",
+    "pci=realloc", "pci=assign-busses", "pci=nocrs", "pci=nomsi", "pci=noaer", "pci=pcie_bus_perf", "pcie_aspm=off",
+    "pcie_ports=native", "hugepages=*", "hugepagesz=*", "default_hugepagesz=*", "cma=*", "swiotlb=*",
+)  # fmt: skip
 
 
-def judge_arguments(plan: InstallPlan) -> Iterator[Finding]:
-    """A finding for every declared kernel argument that is not a driver's own."""
-    for bundle in plan.bundles:
+def judge_arguments(plan: InstallPlan, vendor_modules: Collection[str]) -> Iterator[Finding]:
+    """A finding for every declared kernel argument that is not the plugin's own: of its module or under its name.
+
+    Too many programs read the kernel's command line for a list of what is dangerous to be complete, so only what is
+    known to be harmless is let through besides. ``vendor_modules`` are the kernel's names of modules of the vendor's.
+    """
+    declared = [bundle for bundle in plan.bundles if bundle.manifest.effects.kernel_arguments]
+    if not declared:
+        return
+    taken = set(vendor_modules)
+    for release in plan.node.kernel_releases:
+        taken |= KernelFacts(plan.node.root, release).builtin
+    for bundle in declared:
+        own = _own_names(bundle, plan) - taken
         for argument in bundle.manifest.effects.kernel_arguments:
+            if any(fnmatchcase(argument, one) for one in _HARDWARE):
+                continue
             name = argument.partition("=")[0]
-            pattern = None if first_match(name, _ALLOWED) else first_match(name, _REFUSED)
-            if pattern is not None:
-                yield Finding(
-                    "kernel-argument",
-                    bundle.manifest.name,
-                    f"its kernel argument {argument} acts on what is the vendor's ({pattern})",
-                    "declare arguments of the plugin's own modules; whoever builds can add others by --append-arg",
-                )
+            prefix, dot, _ = name.partition(".")
+            pattern = first_match(name, _REFUSED)
+            if pattern is None and dot and prefix.replace("-", "_") in own:
+                continue
+            why = f"acts on what is the vendor's ({pattern})" if pattern else "is none of the plugin's own"
+            yield Finding(
+                "kernel-argument",
+                bundle.manifest.name,
+                f"its kernel argument {argument} {why}",
+                "declare arguments of the plugin's own modules (MODULE.PARAMETER=VALUE); whoever builds can add others"
+                " by --append-arg",
+            )
+
+
+def _own_names(bundle: Bundle, plan: InstallPlan) -> Set[str]:
+    """The kernel's names for what the bundle brings, and the bundle's own name."""
+    files = (path for path, planned in plan.files.items() if planned.bundle is bundle)
+    return {name for name in map(module_name, files) if name} | {bundle.manifest.name.replace("-", "_")}

@@ -157,8 +157,8 @@ class _Judge:
             first = other[0]
             yield self._finding(
                 "symbol-crc",
-                f"{_names(other)} changed since it was built: of {first} it expects the CRC {versions[first]:#010x},"
-                f" this kernel has {self._known[first]:#010x}",
+                f"{_names(other)} changed since it was built: of {show(first)} it expects the CRC"
+                f" {versions[first]:#010x}, this kernel has {self._known[first]:#010x}",
                 "build it against the headers of the Node's kernel",
             )
         exported = self._facts.exported

@@ -10,6 +10,7 @@ import re
 import stat
 from typing import Any, Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
+from respin.node.kernelfacts import firmware_paths
 from respin.node.places import BUS_SERVICES, DROP_IN_DIRECTORIES, DROP_IN_ROOTS, LIBRARY_DIRECTORIES, RESERVED
 from respin.node.profile import UNIT_DIRECTORIES
 from respin.plan import InstallPlan
@@ -22,6 +23,7 @@ _OWN_NAME = "give it a name of its own"
 _INSTANCE = re.compile(r"@.+(\.[a-z]+)$")
 _PYTHON = re.compile(r"/usr/lib(?:64)?/python[^/]*")
 _SITE = re.compile(r"(/usr/lib(?:64)?/python[^/]*/(?:site|dist)-packages)/(.+)")
+_FIRMWARE = re.compile(r"(?:/usr)?/lib/firmware/(.+)", re.DOTALL)
 # Where the dynamic linker looks for a library that fits the processor better; the second kind until glibc 2.36.
 _VARIANT = re.compile(
     r".*/glibc-hwcaps/.*|/usr/lib(?:64|/[^/]+-linux-gnu)?/(?:tls|x86_64|haswell|avx512_1|xeon_phi)/.*"
@@ -44,7 +46,7 @@ def judge_overrides(plan: InstallPlan) -> Iterator[Finding]:
                 f"{plan.files[path].nevra} brings a link or a file where programs look for a directory",
                 "ship a real directory",
             )
-        for problem, remedy in _problems(path, vendor, own_units):
+        for problem, remedy in (*_problems(path, vendor, own_units), *_firmware(path, plan)):
             yield Finding("shadows", path, f"{plan.files[path].nevra} {problem}", remedy)
 
 
@@ -118,6 +120,24 @@ def _drop_in_groups(directory: str) -> Iterator[Sequence[str]]:
         group = [f"{top}/{name}" for top in DROP_IN_ROOTS]
         if directory in group:
             yield group
+
+
+def _firmware(path: str, plan: InstallPlan) -> Iterator[Tuple[str, str]]:
+    """Firmware is looked for in several places, and packed and unpacked in each; a link there can be a directory."""
+    match = _FIRMWARE.fullmatch(path)
+    if match is None:
+        return
+    name = re.sub(r"\.(?:xz|zst)$", "", match[1])
+    for release in plan.node.kernel_releases:
+        places = (f"updates/{release}", "updates", release)
+        if match[1] in places:
+            yield "brings a link or a file where the kernel looks for firmware", "ship a real directory"
+            return
+        for one in {name, *(name[len(place) + 1 :] for place in places if name.startswith(f"{place}/"))}:
+            found = next((place for place in firmware_paths(one, release) if plan.node.root.resolve(place)), None)
+            if found is not None:
+                yield f"brings firmware that hides or is hidden by the vendor's {found}", _OWN_NAME
+                return
 
 
 def _python(path: str, vendor: _Vendor) -> Iterator[Tuple[str, str]]:

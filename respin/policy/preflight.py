@@ -20,8 +20,8 @@ from respin.safepath import first_match
 def judge_plan(plan: InstallPlan) -> Iterator[Finding]:
     """All findings on the plan; each refuses the build."""
     yield from judge_bundles(plan)
-    yield from judge_arguments(plan)
     found_modules = vendor_modules(plan.node.root)
+    yield from judge_arguments(plan, found_modules)
     for path in sorted(plan.files):
         planned = plan.files[path]
         yield from protected(plan.node.profile, path, planned.nevra)

@@ -103,7 +103,7 @@ def test_what_must_not_change_is_refused(
 
 
 def test_a_plugins_own_argument_gets_there(forge: Forge, tmp_path: Path) -> None:
-    plugin = forge.plugin("args", effects='kernel_arguments = ["args.debug=1"]')
+    plugin = forge.plugin("args", effects='kernel_arguments = ["args.debug=1", "intel_iommu=on", "inst.dd"]')
     done = forge.build(tmp_path / "out.iso", plugin, json=True)
     assert done.code == 0, done.err
     for path, data in copies(tmp_path / "out.iso", tmp_path / "x"):
@@ -112,7 +112,22 @@ def test_a_plugins_own_argument_gets_there(forge: Forge, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "argument", ["init=/bin/sh", "root=/dev/sdb", "inst.ks=http://x/", "systemd.unit=x", "rd.break"]
+    "argument",
+    [
+        "init=/bin/sh",
+        "root=/dev/sdb",
+        "inst.ks=http://x/",
+        "systemd.unit=x",
+        "rd.break",
+        # None of these is on a list of what is dangerous; the first three would have the Node run what is fetched.
+        "cloud-config-url=http://x/",
+        "hooks=http://x/",
+        "inst.dd=http://x/dd.iso",
+        "nospectre_v2",
+        "firmware_class.path=/usr/share/args",
+        "initcall_blacklist=init_ima",
+        "other.debug=1",
+    ],
 )
 def test_a_plugins_argument_for_something_else_is_refused(argument: str, forge: Forge, tmp_path: Path) -> None:
     plugin = forge.plugin("args", effects=f'kernel_arguments = ["{argument}"]')

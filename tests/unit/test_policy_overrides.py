@@ -26,7 +26,10 @@ VENDOR = (
     "/usr/lib/python3.9/site-packages/vendor/__init__.py",
     "/usr/lib/python3.9/site-packages/vendor/tool.py",
     "/usr/lib64/python3.9/site-packages/fast.so",
+    "/usr/lib/firmware/nic/fw.bin.xz",
+    "/usr/lib/firmware/nic/plain.bin",
 )
+RELEASE = "6.1.0"
 
 
 class Root:
@@ -36,6 +39,9 @@ class Root:
         below = [name for name in VENDOR if name == path or name.startswith(path + "/")]
         return SimpleNamespace(is_directory=path not in VENDOR) if below else None
 
+    def resolve(self, path: str) -> Any:
+        return self.lookup(path if path.startswith("/usr/") else f"/usr{path}")
+
     def listdir(self, path: str) -> List[str]:
         return sorted({name[len(path) + 1 :].split("/")[0] for name in VENDOR if name.startswith(path + "/")})
 
@@ -44,7 +50,7 @@ def found(*paths: str) -> List[str]:
     entry = SimpleNamespace(mode=stat.S_IFREG | 0o644)
     planned = SimpleNamespace(entry=entry, nevra="plugin-1-1.noarch")
     plan: Any = SimpleNamespace(
-        node=SimpleNamespace(root=Root(), profile=SimpleNamespace(protected={})),
+        node=SimpleNamespace(root=Root(), profile=SimpleNamespace(protected={}), kernel_releases=(RELEASE,)),
         files={path: planned for path in paths},
     )
     return [finding.place for finding in judge_overrides(plan)]
@@ -54,6 +60,12 @@ def found(*paths: str) -> List[str]:
     "path",
     [
         "/etc/systemd/system/debug-shell.service",
+        "/usr/lib/firmware/nic/fw.bin",
+        "/usr/lib/firmware/updates/nic/fw.bin",
+        "/lib/firmware/updates/nic/plain.bin.zst",
+        f"/usr/lib/firmware/{RELEASE}/nic/plain.bin",
+        f"/usr/lib/firmware/updates/{RELEASE}/nic",
+        "/usr/lib/firmware/updates",
         "/etc/systemd/system/getty@tty1.service",
         "/etc/systemd/system/debug-shell.service.d/10.conf",
         "/usr/lib/systemd/system/multi-user.target.d/10.conf",
