@@ -38,7 +38,7 @@ from respin.segments import Copy, Data, Segment, Zeros
 from respin.verify.differs import altered
 from respin.verify.flat import compare_flat
 from respin.verify.statement import extent
-from respin.verify.superblock import require_same_superblock
+from respin.verify.superblock import require_same_hidden_files, require_same_superblock
 
 STEP = 1 << 20
 
@@ -96,6 +96,7 @@ def _compare_nested(
     require_same_superblock(output, base)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
+    require_same_hidden_files(output.tree, base.tree, changed)
     if indexing is None:
         with progress.step("reading the vendor's root"):
             index: Optional[TreeIndex] = TreeIndex(base.tree)

@@ -1,15 +1,21 @@
 """The superblock of the root's file system against the vendor's: nothing but counters differs, unless it was grown.
 
 A reader of trees does not see what a mount would do first: replay a journal, delete orphans. So every byte that is not
-named here has to be the vendor's, and a grown file system fills its image exactly, in whole block groups.
+named here has to be the vendor's, the journal and the file of orphans are, and a grown file system fills its image
+exactly, in whole block groups.
 """
 
 from __future__ import annotations
 
+import struct
+from typing import Iterator, Tuple
+
 from respin.byteview import ByteView
 from respin.formats.ext import superblock
+from respin.formats.ext.image import ExtImage
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.node.rootimage import NestedRoot
+from respin.node.treeindex import Ranges
 from respin.verify.differs import altered
 
 # Linux Documentation/filesystems/ext4/super.rst, as (offset, length).
@@ -19,6 +25,40 @@ _COUNTERS = ((12, 8), (48, 4), (344, 4), (376, 8), (1020, 4))
 # What growing changes besides: inodes, blocks, reserved blocks, reserved descriptor blocks, upper halves of the numbers
 # of blocks, blocks of overhead (0: not counted), groups with a backup (sparse_super2).
 _SIZES = ((0, 12), (206, 2), (336, 8), (584, 12))
+# Inode numbers of the journal and of the file of orphans, and the features without which they mean nothing.
+_HIDDEN_FILES = ((224, "has_journal"), (640, "orphan_file"))
+_STEP = 1 << 20
+
+
+def require_same_hidden_files(output: ExtImage, base: ExtImage, changed: Ranges) -> None:
+    """Raise VerificationError unless the files that only a mount reads are the vendor's, byte for byte.
+
+    The two images differ nowhere but in ``changed``. A kernel that cannot write to the image replays what stands in the
+    journal, whatever the superblock says.
+    """
+    raw = base.view.read(superblock.OFFSET, superblock.SIZE)
+    for offset, feature in _HIDDEN_FILES:
+        (number,) = struct.unpack_from("<I", raw, offset)
+        if not number or feature not in base.superblock.features:
+            continue
+        if output.inode_location(number) != base.inode_location(number):
+            raise altered(output.view, output.inode_location(number), f"inode {number} is somewhere else")
+        for start, length in _places(base, number):
+            for at in range(start, start + length, _STEP):
+                count = min(_STEP, start + length - at)
+                if changed.touch(at, at + count) and output.view.read(at, count) != base.view.read(at, count):
+                    what = f"the {'journal' if feature == 'has_journal' else 'file of orphans'} is not the vendor's"
+                    raise altered(output.view, at, what)
+
+
+def _places(image: ExtImage, number: int) -> Iterator[Tuple[int, int]]:
+    """Where an inode, what describes it and its content lie."""
+    yield image.inode_location(number), image.superblock.inode_size
+    inode = image.inode(number)
+    yield from image.mapping_ranges(inode)
+    for offset, length in image.data_ranges(inode):
+        if offset is not None:
+            yield offset, length
 
 
 def require_same_superblock(output: NestedRoot, base: NestedRoot) -> None:

@@ -23,6 +23,7 @@ from respin.build import newroot as newroot_module
 from respin.build import seal as seal_module
 from respin.build.prepare import BuildRequest
 from respin.byteview import FileView
+from respin.formats.ext.shown import Shown
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
@@ -206,6 +207,7 @@ def evil_flat_build(
 def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_module, "require_none", lambda findings: None)
     monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, "0" * 64))
+    monkeypatch.setattr(Shown, "require", lambda *arguments, **keywords: None)
     build_module.build(
         BuildRequest(
             base=forge.iso,

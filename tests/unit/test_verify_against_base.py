@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 from respin.byteview import BytesView
 from respin.errors import VerificationError
 from respin.formats import mediacheck
+from respin.formats.ext.image import ExtImage
+from respin.node.treediff import compare
+from respin.node.treeindex import Ranges
 from respin.progress import SILENT
 from respin.verify.statement import verify_media_check
-from respin.verify.superblock import require_same_bytes
+from respin.verify.superblock import require_same_bytes, require_same_hidden_files
+from tests.support.images import build_ext
 
 
 def superblock(**fields: int) -> BytesView:
@@ -54,6 +59,26 @@ def test_a_superblock_that_makes_a_mount_do_something_else(change: Any, grown: b
     fields = {"free_blocks": 10, "written": 1, "state": 1, "incompat": 0x42, **change}
     with pytest.raises(VerificationError, match="superblock"):
         require_same_bytes(superblock(**fields), VENDOR, grown=grown)
+
+
+@pytest.mark.parametrize("place", ["start of the log", "a block of the log", "its inode"])
+def test_a_journal_that_would_be_replayed(place: str, tmp_path: Path) -> None:
+    """No name leads to it, and a kernel that mounts a read-only device replays it, whatever the superblock says."""
+    vendor = build_ext(tmp_path / "root.img", {"file": b"content"}, fs="ext4", size_mib=24).read_bytes()
+    base = ExtImage.open(BytesView(vendor, "vendor"))
+    everything = Ranges([(0, len(vendor))])
+    require_same_hidden_files(base, base, everything)
+    (journal,) = (offset for offset, _ in base.data_ranges(base.inode(8))[:1])
+    assert journal is not None
+    assert struct.unpack_from(">I", vendor, journal) == (0xC03B3998,)
+    at = {"start of the log": journal + 28, "a block of the log": journal + 5000, "its inode": base.inode_location(8)}
+    changed = bytearray(vendor)
+    changed[at[place] + 3] ^= 1
+    output = ExtImage.open(BytesView(bytes(changed), "output"))
+    assert not compare(base, output, everything).entries
+    with pytest.raises(VerificationError, match="journal") as caught:
+        require_same_hidden_files(output, base, everything)
+    assert caught.value.finding == "not-the-vendors"
 
 
 def test_a_media_check_that_the_statement_does_not_speak_of() -> None:
