@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, List, Optional, Pattern, Sequence, Tuple, Type
 
+import kvmprobe
+
 # Firmware: (code, variables), as Debian and as Fedora and EL place them.
 OVMF = (
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
@@ -27,7 +29,9 @@ KVM = ("-accel", "kvm", "-cpu", "host", "-smp", "2")
 EMULATION = ("-accel", "tcg", "-cpu", "qemu64,rdrand=on", "-smp", "1")
 # What isolinux's menu and GRUB's say while they count down.
 COUNTDOWN = re.compile(rb"Automatic boot in|will be executed automatically in")
-DISASTER = re.compile(rb"Kernel panic|[Ee]mergency mode|Entering emergency|No bootable device|boot: Could not find")
+DISASTER = re.compile(
+    rb"Kernel panic|[Ee]mergency mode|Entering emergency|No bootable device|boot: Could not find|KVM internal error"
+)
 # The entries of the example Node's boot menu; those that write to a disk are in isolinux's only.
 ENTRIES = ("start", "install", "upgrade", "media", "rescue")
 INITRD = "/isolinux/initrd0.img"
@@ -99,22 +103,9 @@ def firmware() -> Tuple[str, str]:
     raise BootError("no UEFI firmware for QEMU here: install the package ovmf")
 
 
-def kvm_works(timeout: float = 10) -> bool:
-    """Whether /dev/kvm opens and runs a firmware: there are machines where it opens and runs no real mode."""
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-    except OSError:
-        return False
-    # Without anything to boot from, the firmware restarts the machine, which ends it.
-    command = ["qemu-system-x86_64", "-machine", "pc", *KVM, "-display", "none", "-nic", "none", "-monitor", "none"]
-    command += ["-no-reboot", "-boot", "strict=on,reboot-timeout=1"]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+def kvm_works(timeout: float = 20) -> bool:
+    """Whether KVM works here: see kvmprobe."""
+    return kvmprobe.kvm_opens() and kvmprobe.runs(KVM, timeout)
 
 
 def iso_file(iso: Path, path: str) -> bytes:

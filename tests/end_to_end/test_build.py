@@ -164,12 +164,8 @@ def test_the_root_is_the_vendors_plus_the_plugin_by_an_independent_walk(
     forge: Forge, respun: Respun, tmp_path: Path
 ) -> None:
     """debugfs lists both file systems; rpm reads the database."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    stock, ours = (
-        dict(walk(nested_image(forge.iso, tmp_path / "a"))),
-        dict(walk(nested_image(respun.iso, tmp_path / "b"))),
-    )
+    images = nested_image(forge.iso, tmp_path / "a"), nested_image(respun.iso, tmp_path / "b")
+    stock, ours = (dict(walk(image)) for image in images)
     added = {path for path in set(ours) - set(stock) if not path.startswith("/usr/share/respin")}
     expected = {part for path in respun.files for part in _with_parents(path) if part not in stock}
     assert added == expected
@@ -180,7 +176,7 @@ def test_the_root_is_the_vendors_plus_the_plugin_by_an_independent_walk(
     database = tmp_path / "rpm"
     database.mkdir()
     dump = f"dump /var/lib/rpm/rpmdb.sqlite {database}/rpmdb.sqlite"
-    subprocess.run(["debugfs", "-R", dump, tmp_path / "b" / "image"], check=True, capture_output=True)
+    subprocess.run(["debugfs", "-R", dump, images[1]], check=True, capture_output=True)
     listed = subprocess.run(["rpm", "--dbpath", database, "-qa"], capture_output=True, text=True, check=True).stdout
     assert "good-1.0-1.noarch" in listed.split()
     assert "example-node-installer" in listed

@@ -222,7 +222,8 @@ def _request(image: IsoImage, rng: random.Random) -> Tuple[Dict[str, bytes], Dic
         if file.lba not in taken:
             taken.add(file.lba)
             replace[path] = rng.randbytes(rng.choice((0, 5, 2048, 30_000, min(file.size, 50_000))))
-    directory = rng.choice(sorted(image.listing.directories))
+    # What Rock Ridge moves deep directories to is in its own tree only, so nothing can be put there.
+    directory = rng.choice(sorted(path for path in image.listing.directories if not path.endswith("rr_moved")))
     parents = (directory, "/", "/")
     new = {f"{parent.rstrip('/')}/fuzz.{number}": rng.randbytes(3000) for number, parent in enumerate(parents)}
     return replace, new

@@ -12,7 +12,7 @@ from typing import Any, Dict
 import pytest
 
 from respin.provenance import testresult
-from tests.support.qemu import MATRIX, ROWS
+from tests.support.qemu import EMULATION, MATRIX, ROWS, kvmprobe
 
 # A machine that shows a menu, a media check that fails, and, for the Node that is called good, a parameter.
 QEMU = """#!/bin/sh
@@ -85,3 +85,15 @@ def test_the_rows_have_names_of_their_own() -> None:
     assert [row.name for row in ROWS if row.quick] == ["stock-bios-cd", "respun-bios-cd"]
     listed = subprocess.run([MATRIX, "--list"], capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in listed.splitlines()] == [row.name for row in ROWS]
+
+
+def test_the_probe_of_kvm_runs_on_a_processor_that_works() -> None:
+    assert kvmprobe.runs(EMULATION, 60)
+
+
+def test_the_probe_of_kvm_sees_a_machine_that_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a machine ends QEMU as one does that ran to its end: only the status differs."""
+    sector = bytearray(kvmprobe._SECTOR)
+    sector[:5] = bytes.fromhex("eaf0ff00f0")  # a jump to where a processor starts
+    monkeypatch.setattr(kvmprobe, "_SECTOR", bytes(sector))
+    assert not kvmprobe.runs(EMULATION, 10)

@@ -15,7 +15,7 @@ from respin.root.growth import HEADROOM
 from respin.root.install import Installed
 from tests.support.images import build_ext, build_squashfs, debugfs, fsck_clean, mounted, run
 from tests.support.keys import KeyWorld
-from tests.support.roots import Installer, NodeImage, Packages, blocks, pack, shared_node, wrap
+from tests.support.roots import Installer, NodeImage, Packages, SharedNode, blocks, pack, wrap
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="/dev/fuse may not be opened"
@@ -41,8 +41,8 @@ MANY = 900
 
 
 @pytest.fixture(scope="module")
-def root(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared_node(key_world, tmp_path_factory)[0]
+def root(shared_node: SharedNode) -> Path:
+    return shared_node[0]
 
 
 @pytest.fixture(scope="module")

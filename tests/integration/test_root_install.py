@@ -31,11 +31,11 @@ from tests.support.roots import (
     Installer,
     NodeImage,
     Packages,
+    SharedNode,
     blocks,
     make_module,
     pack,
     run_without_fuse,
-    shared_node,
     wrap,
 )
 
@@ -45,13 +45,13 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def root(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shared_node(key_world, tmp_path_factory)[0]
+def root(shared_node: SharedNode) -> Path:
+    return shared_node[0]
 
 
 @pytest.fixture(scope="module")
-def node(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> NodeImage:
-    return shared_node(key_world, tmp_path_factory)[1]
+def node(shared_node: SharedNode) -> NodeImage:
+    return shared_node[1]
 
 
 @pytest.fixture(scope="module")
@@ -395,11 +395,11 @@ def test_no_room(tmp_path: Path, root: Path, packages: Packages, key_world: KeyW
     installer = Installer(tmp_path, node, [key_world.public("rpm")])
     rpm = packages.build("huge", sections="%post\nhead -c 40000000 /dev/urandom >/opt/huge")
     with pytest.raises(BuildError) as caught:
-        installer.run([rpm])
+        installer.run([rpm], may_grow=False)
     assert caught.value.finding == "no-space-in-root"
     many = packages.build("many", sections="%post\nfor i in $(seq 20000); do : >/opt/f$i; done")
     with pytest.raises(BuildError) as caught:
-        installer.run([many])
+        installer.run([many], may_grow=False)
     assert caught.value.finding == "no-space-in-root"
     assert "inodes" in caught.value.what
 

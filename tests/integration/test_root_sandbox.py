@@ -18,7 +18,7 @@ import pytest
 
 from respin.root.probe import probe
 from tests.support.keys import KeyWorld
-from tests.support.roots import Installer, NodeImage, Packages, blocks, descendants, shared_node, unprivileged
+from tests.support.roots import Installer, NodeImage, Packages, SharedNode, blocks, descendants, unprivileged
 
 CHECKOUT = Path(__file__).parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -41,8 +41,8 @@ else:
 
 
 @pytest.fixture(scope="module")
-def node(key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> NodeImage:
-    return shared_node(key_world, tmp_path_factory)[1]
+def node(shared_node: SharedNode) -> NodeImage:
+    return shared_node[1]
 
 
 @pytest.fixture(scope="module")

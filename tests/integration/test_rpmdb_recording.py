@@ -19,7 +19,7 @@ from respin.node import rpmdb, rpmrecord
 from respin.policy.recorded import judge_contents
 from tests.support.images import fsck_clean, run
 from tests.support.keys import KeyWorld
-from tests.support.roots import Installer, Packages, copy_program, pack, shared_node
+from tests.support.roots import Installer, Packages, SharedNode, copy_program, pack
 from tests.support.rpmdbs import MAIN_FILES, convert, recorder, recording, write_bdb, write_ndb
 
 DIRECTORY = "/var/lib/rpm"
@@ -52,7 +52,12 @@ def changed_root(root: Path, copy: Path, change: Callable[[Path], object]) -> Pa
 
 
 @pytest.fixture(scope="module", params=list(MAIN_FILES))
-def world(request: pytest.FixtureRequest, key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(
+    request: pytest.FixtureRequest,
+    key_world: KeyWorld,
+    shared_node: SharedNode,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
     kind = request.param
     program = recorder(kind)
     tmp = tmp_path_factory.mktemp(kind)
@@ -66,7 +71,7 @@ def world(request: pytest.FixtureRequest, key_world: KeyWorld, tmp_path_factory:
         for name in ("rpmrc", "macros"):
             shutil.copy(f"/usr/lib/rpm/{name}", root / "usr/lib/rpm")
 
-    root = changed_root(shared_node(key_world, tmp_path_factory)[0], tmp / "root", change)
+    root = changed_root(shared_node[0], tmp / "root", change)
     rpm = Packages(key_world, tmp).build(
         "added",
         files="/usr/share/added",
@@ -136,7 +141,7 @@ class TestRefusals:
         "destroys it": "echo x >/var/lib/rpm/Packages.db",
     }
 
-    def install(self, tmp: Path, key_world: KeyWorld, factory: pytest.TempPathFactory, kind: str, script: str) -> None:
+    def install(self, tmp: Path, key_world: KeyWorld, shared_node: SharedNode, kind: str, script: str) -> None:
         def change(root: Path) -> None:
             headers = vendor_headers(root)
             (root / "var/lib/rpm/rpmdb.sqlite").unlink()
@@ -145,17 +150,15 @@ class TestRefusals:
                 (root / "usr/bin/rpmdb").write_text(f"#!/bin/sh\n{script}\n")
                 (root / "usr/bin/rpmdb").chmod(0o755)
 
-        root = changed_root(shared_node(key_world, factory)[0], tmp / "root", change)
+        root = changed_root(shared_node[0], tmp / "root", change)
         (tmp / "node").mkdir()
         rpm = Packages(key_world, tmp).build("added")
         Installer(tmp, pack(tmp / "node", root), [key_world.public("rpm")]).run([rpm])
 
     @pytest.mark.parametrize("kind", list(MAIN_FILES))
-    def test_no_rpm_of_its_own(
-        self, tmp_path: Path, key_world: KeyWorld, tmp_path_factory: pytest.TempPathFactory, kind: str
-    ) -> None:
+    def test_no_rpm_of_its_own(self, tmp_path: Path, key_world: KeyWorld, shared_node: SharedNode, kind: str) -> None:
         with pytest.raises(UnsupportedError, match=kind) as caught:
-            self.install(tmp_path, key_world, tmp_path_factory, kind, "")
+            self.install(tmp_path, key_world, shared_node, kind, "")
         assert caught.value.finding == "rpmdb-backend"
 
     @pytest.mark.parametrize(
@@ -171,10 +174,10 @@ class TestRefusals:
         self,
         tmp_path: Path,
         key_world: KeyWorld,
-        tmp_path_factory: pytest.TempPathFactory,
+        shared_node: SharedNode,
         script: str,
         error: type,
         words: str,
     ) -> None:
         with pytest.raises(error, match=words):
-            self.install(tmp_path, key_world, tmp_path_factory, "ndb", self.PROGRAMS[script])
+            self.install(tmp_path, key_world, shared_node, "ndb", self.PROGRAMS[script])

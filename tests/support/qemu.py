@@ -15,6 +15,7 @@ import booted
 import matrix
 import qemu
 
+EMULATION = qemu.EMULATION
 Boot, Machine, INITRD, iso_file = qemu.Boot, qemu.Machine, qemu.INITRD, qemu.iso_file
 DRIVER_MESSAGE: str = booted.DRIVER_MESSAGE
 Row, World = matrix.Row, matrix.World

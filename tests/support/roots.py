@@ -17,9 +17,7 @@ import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
-
-import pytest
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from respin.root import syscalls
 from respin.root.delta import Delta
@@ -131,15 +129,7 @@ def wrap(tmp: Path, squashfs: Path, ext: Path) -> NodeImage:
     return NodeImage(iso, squashfs, ext, squashfs.stat().st_size)
 
 
-_SHARED: Dict[Path, Tuple[Path, NodeImage]] = {}
-
-
-def shared_node(world: KeyWorld, factory: pytest.TempPathFactory) -> Tuple[Path, NodeImage]:
-    """The root as a directory and packed, built once in a test run."""
-    if world.path not in _SHARED:
-        root = build_root(factory.mktemp("root") / "root", world)
-        _SHARED[world.path] = (root, pack(factory.mktemp("node"), root))
-    return _SHARED[world.path]
+SharedNode = Tuple[Path, NodeImage]
 
 
 def memfd(path: Path) -> int:
