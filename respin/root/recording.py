@@ -45,10 +45,22 @@ class StandIn:
             connection.executemany("INSERT INTO Packages VALUES (?, ?)", sorted(headers.items()))
 
     def new_records(self) -> List[bytes]:
-        """The headers, without magic, that were added, in the order in which they were."""
-        with closing(sqlite3.connect(f"{self.directory}/rpmdb.sqlite")) as connection:
-            rows = dict(connection.execute("SELECT hnum, blob FROM Packages"))
-        return [bytes(rows[number]) for number in sorted(set(rows) - self._known)]
+        """The headers, without magic, that were added, in the order in which they were.
+
+        BuildError for what a scriptlet made of the directory, which it could reach, and a link of it would lead out.
+        """
+        if not all(entry.is_file(follow_symlinks=False) for entry in os.scandir(self.directory)):
+            raise _tampered("holds something besides files")
+        try:
+            with closing(sqlite3.connect(f"{self.directory}/rpmdb.sqlite")) as connection:
+                connection.execute("PRAGMA trusted_schema=OFF")
+                rows = dict(connection.execute("SELECT hnum, blob FROM Packages"))
+        except sqlite3.Error as error:
+            raise _tampered(f"cannot be read: {error}") from error
+        added = [rows[number] for number in rows if number not in self._known]
+        if not all(isinstance(number, int) for number in rows) or not all(isinstance(one, bytes) for one in added):
+            raise _tampered("holds rows that are no headers")
+        return [rows[number] for number in sorted(set(rows) - self._known)]
 
 
 def resolve_program(root: str) -> "str | None":
@@ -70,6 +82,9 @@ def record(
 
     Raises UnsupportedError when it cannot, BuildError when it left something else than those records.
     """
+    link = os.path.islink(f"{root}{database.path}/{database.file}")
+    if link or find(root, database.path) != database:
+        raise _tampered("is no longer where it was")
     before, vendor = _headers(root, database), _files(root, database)
     descriptor = os.memfd_create("respin-rpm-headers")
     try:
@@ -103,6 +118,14 @@ def record(
             where=database.path,
             finding="transaction-failed",
         )
+
+
+def _tampered(what: str) -> BuildError:
+    return BuildError(
+        f"a scriptlet touched the rpm database: it {what}",
+        remedy="look at the scriptlets of the plugins; recording packages is rpm's alone",
+        finding="transaction-failed",
+    )
 
 
 def _execute(descriptor: int, root: str, uname: str, database: Database, timeout: float) -> None:
