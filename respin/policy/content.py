@@ -6,18 +6,21 @@ Times are set by rule and compared with the delta, capabilities in :mod:`respin.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import stat
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Tuple
 
 from respin.byteview import chunks
 from respin.errors import UnsupportedError
 from respin.formats.rpmfile import FileEntry
-from respin.node.paths import read_file
+from respin.node.paths import read_file, real_parent
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
 from respin.policy.settings import judge_settings
 from respin.roottree import RootTree, TreeInode
 
+Ids = Mapping[str, int]
+_STATE = ("/var/", "/run/")
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
 
 
@@ -27,7 +30,7 @@ def judge_content(plan: InstallPlan, after: RootTree[Any]) -> Iterator[Finding]:
     for path in sorted(plan.files):
         planned = plan.files[path]
         inode = after.lookup(path)
-        if planned.entry.is_ghost and (inode is None or _like_its_ghost(inode, planned.entry)):
+        if planned.entry.is_ghost and (inode is None or _like_its_ghost(path, inode, plan, after, (users, groups))):
             continue
         if inode is None:
             yield Finding("content", path, f"{planned.nevra} owns this path, but it was not installed")
@@ -38,12 +41,22 @@ def judge_content(plan: InstallPlan, after: RootTree[Any]) -> Iterator[Finding]:
     yield from judge_settings(plan, after)
 
 
-def _like_its_ghost(inode: TreeInode, entry: FileEntry) -> bool:
-    """Whether what a scriptlet made of a %ghost may be there: any content, no more rights than declared."""
+def _like_its_ghost(path: str, inode: TreeInode, plan: InstallPlan, after: RootTree[Any], ids: Tuple[Ids, Ids]) -> bool:
+    """Whether what a scriptlet made of a %ghost may be there: nothing that runs or configures, no more rights.
+
+    Nobody signed what is in it. So it is state below /var, or empty; a link leads to what was there or is a plugin's.
+    """
+    entry = plan.files[path].entry
+    if (inode.uid, inode.gid) != (ids[0].get(entry.user), ids[1].get(entry.group)):
+        return False
     if stat.S_ISLNK(inode.mode):
-        return True
-    same_kind = stat.S_IFMT(inode.mode) == stat.S_IFMT(entry.mode)
-    return same_kind and not stat.S_IMODE(inode.mode) & ~stat.S_IMODE(entry.mode)
+        target = real_parent(after, posixpath.normpath(posixpath.join(posixpath.dirname(path), after.readlink(inode))))
+        return target == "/dev/null" or target in plan.files or plan.node.root.resolve(target) is not None
+    if stat.S_IFMT(inode.mode) != stat.S_IFMT(entry.mode) or stat.S_IMODE(inode.mode) & ~stat.S_IMODE(entry.mode):
+        return False
+    if not stat.S_ISREG(inode.mode):
+        return stat.S_ISDIR(inode.mode)
+    return not inode.size or (path.startswith(_STATE) and not inode.mode & 0o111)
 
 
 def _differences(
