@@ -70,5 +70,7 @@ def parse_medium(external: Mapping[str, Any], extensions: Fields, where: str) ->
         edited.append(Edited(one.text("place"), one.text("why"), one.text("detail") if one.has("detail") else ""))
         one.done()
     files = fields.texts("files", limit=_MAX_FILES)
+    if not edited:
+        raise fields.bad("leaves files out of the protected sets and names no change", "edited")
     fields.done()
     return MediumRecord(request, tuple(edited), files)

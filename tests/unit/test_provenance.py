@@ -13,6 +13,8 @@ from respin.errors import MalformedError, VerificationError
 from respin.formats import dsse
 from respin.provenance import slot
 from respin.provenance.layout import SLOT_SIZE, Mask, MaskedDigest
+from respin.provenance.medium import parse_medium
+from respin.strictjson import Fields
 
 STATEMENT = b'{"a":"statement"}'
 
@@ -72,3 +74,10 @@ def test_anything_besides_signatures_in_the_slot_is_refused(damage: "object") ->
     damaged = damage(slot.encode(envelope(1)))  # type: ignore[operator]
     with pytest.raises(MalformedError):
         slot.decode(damaged, STATEMENT, where="slot")
+
+
+def test_files_left_out_of_the_protected_sets_without_a_change() -> None:
+    """Nothing would tell of it where the vendor's ISO is not at hand."""
+    document = {"respin_medium": {"edited": [], "files": ["/EFI/BOOT/BOOTX64.EFI"]}}
+    with pytest.raises(MalformedError, match="names no change"):
+        parse_medium({}, Fields(document, where="statement", finding="bad-statement"), "statement")
