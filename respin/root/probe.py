@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
-from respin import process
+from respin import process, rpmbindings
 from respin.errors import MissingToolError, RespinError
 from respin.root import idmaps, protocol
 from respin.root.sandbox import Sandbox
@@ -66,7 +65,7 @@ def _program(name: str) -> Callable[[], str]:
 
 def _rpm() -> str:
     try:
-        rpm = importlib.import_module("rpm")
+        rpm: Any = rpmbindings.load()
     except ImportError as error:
         raise MissingToolError(
             f"the rpm bindings cannot be loaded: {error}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Mapping, Optional, Sequence, Type
+from typing import Any, List, Mapping, Optional, Sequence, Type
 
 from respin import process
 from respin.errors import BuildError
@@ -14,8 +15,13 @@ from respin.root import idmaps, protocol
 
 _STOP_SECONDS = 15
 # Isolated mode, so that no environment and no working directory decides what is imported, but from where this process
-# imports: also from a user's own site directory, which isolated mode leaves out.
+# imports: also from a user's own site directory, which isolated mode leaves out. Nothing else is looked for (-S), and
+# this package is found where it is, whatever brought this process here.
 _START = "import sys; sys.path[:] = sys.argv[3:]; from respin.root.agent import main; sys.exit(main(sys.argv[1:3]))"
+
+
+def _search_path() -> List[str]:
+    return [*filter(None, sys.path), str(Path(__file__).resolve().parents[2])]
 
 
 class Sandbox:
@@ -28,7 +34,7 @@ class Sandbox:
         self._stderr = os.fdopen(os.memfd_create("respin-agent", os.MFD_CLOEXEC), "w+b")
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), str(os.getpid()), *filter(None, sys.path)],
+                [sys.executable, "-I", "-S", "-c", _START, str(theirs.fileno()), str(os.getpid()), *_search_path()],
                 env={**process.CLEAN_ENVIRONMENT, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from respin import rpmbindings
 from respin.errors import BuildError, MissingToolError, PolicyError, RespinError, VerificationError
 from respin.root import chroot, syscalls
 from respin.root.mounts import mount
@@ -145,13 +146,12 @@ def install(transaction: Transaction, root: str, uname: str, config: str, empty:
 
 def _load_rpm() -> Any:
     try:
-        import rpm
+        return rpmbindings.load()
     except ImportError as error:
         raise MissingToolError(
             f"the rpm bindings cannot be loaded: {error}",
             remedy="Debian: apt install python3-rpm; EL/Fedora: dnf install python3-rpm",
         ) from error
-    return rpm
 
 
 def _keyring(rpm: Any, keys: Sequence[bytes]) -> Any:

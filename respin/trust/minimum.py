@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-import rpm
+from respin import rpmbindings
 
 NODE, PLUGIN = "node", "plugin"
 _TEXT = re.compile(r"[A-Za-z0-9._+~^]{1,64}")
@@ -30,6 +30,7 @@ class Minimum:
         if not version or (self.release is not None and not release):
             return False  # whoever asks for a version does not take what says none
         theirs = (None, version, "0" if self.release is None else release)
+        rpm: Any = rpmbindings.load()
         return bool(rpm.labelCompare(theirs, (None, self.version, self.release or "0")) >= 0)
 
     def __str__(self) -> str:

@@ -4,7 +4,8 @@ rpm keeps its configuration, keyring and plugins as state of the whole process a
 parent points it to an empty configuration and a database that does not exist. This file imports nothing of respin, so
 ``python -I`` can run it by its path.
 
-Standard input: JSON ``{"keys": [armored key, ...], "fds": [descriptor, ...], "scratch": directory}``.
+Standard input: JSON ``{"keys": [armored key, ...], "fds": [descriptor, ...], "scratch": directory, "bindings": path}``;
+``bindings`` is the directory to look for rpm's bindings in, null to leave that to the interpreter.
 Standard output: JSON ``{"words": [[word, what rpm said], ...]}``.
 """
 
@@ -25,6 +26,8 @@ def main() -> None:
     """Read the job, judge every file, write the words."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     job = json.load(sys.stdin)
+    if job["bindings"] is not None:
+        sys.path.append(job["bindings"])
     import rpm
 
     rpm.addMacro("_dbpath", os.path.join(job["scratch"], "db"))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-from respin import process
+from respin import process, rpmbindings
 from respin.byteview import ByteView, FileView, chunks
 from respin.errors import BuildError, MalformedError, MissingToolError, UnsupportedError
 from respin.formats.openpgp import Keyring, Signature, Verdict
@@ -215,9 +215,13 @@ def _ask_rpm(files: Sequence[Sealed], keyring: Keyring) -> List[Tuple[str, str]]
         # A fresh open file for the child: rpm moves the position
         fds = [os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_CLOEXEC) for file in files]
         try:
-            job = {"keys": [key.armored.decode("ascii") for key in keyring.keys], "fds": fds, "scratch": scratch}
+            bindings = rpmbindings.directory()
+            keys = [key.armored.decode("ascii") for key in keyring.keys]
+            job = {"keys": keys, "fds": fds, "scratch": scratch, "bindings": bindings}
+            # Told where they are, it need not find out what else is installed.
+            options = ["-I"] if bindings is None else ["-I", "-S"]
             done = process.run(
-                [sys.executable, "-I", str(Path(__file__).with_name("rpmchild.py"))],
+                [sys.executable, *options, str(Path(__file__).with_name("rpmchild.py"))],
                 check=False,
                 env={"RPM_CONFIGDIR": str(Path(scratch) / "config")},
                 input=json.dumps(job).encode("ascii"),
