@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
 from respin.bundle import VerifiedBundle
+from respin.limits import LIMITS
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import derive_marks, derive_medium, numbered
 from respin.medium.earlyboot import with_early_drivers
@@ -41,6 +41,7 @@ from respin.root.growth import Growth, describe
 from respin.root.install import Installation, Installed, InstallJob, PackageFile, install
 from respin.roottree import RootTree
 from respin.segments import SegmentsView
+from respin.spool import SparseSpool
 from respin.trust import TrustStore
 from respin.verify.report import Report
 from respin.verify.root import require_recent
@@ -86,9 +87,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
-        # Anonymous files: they go away with the process, whatever ends it.
-        metadata = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))
-        indexing = Indexing(partial(start.root_image, trust), stack, metadata.fileno())
+        metadata = stack.enter_context(SparseSpool(workspace.path, LIMITS.metadata_in_memory))
+        indexing = Indexing(partial(start.root_image, trust), stack, metadata)
         base = start.verified(progress)
         node = open_node(base.view(), known(trust))
         require_recent(node, trust)
@@ -102,7 +102,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             medium = numbered(request.medium, start.revision, node.profile.marks)
             edit = derive_medium(plan, medium)
             marks = derive_marks(plan, medium)
-        installation = _install(request, base, plan, bundles, marks, metadata.fileno(), workspace, stack, progress)
+        installation = _install(request, base, plan, bundles, marks, metadata, workspace, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
         indexing.wait(progress)
@@ -149,7 +149,7 @@ def _install(
     plan: InstallPlan,
     bundles: Tuple[VerifiedBundle, ...],
     marks: Mapping[str, bytes],
-    metadata_fd: int,
+    metadata: SparseSpool,
     workspace: Workspace,
     stack: ExitStack,
     progress: Progress,
@@ -173,7 +173,7 @@ def _install(
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta), **marks},
         labelled=lambda delta: with_labels(delta, plan),
         fact_labels=labels_of_facts(plan, marks),
-        metadata_fd=metadata_fd,
+        metadata=metadata,
         may_grow=request.may_grow,
     )
     return install(

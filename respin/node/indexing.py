@@ -12,18 +12,21 @@ from respin.node.metadatacopy import MetadataCopy
 from respin.node.rootimage import NestedRoot, RootImage
 from respin.node.treeindex import TreeIndex
 from respin.progress import SILENT, Progress
+from respin.spool import SparseSpool
 
 
 class Indexing:
     """A running :class:`TreeIndex`. ``stack`` ends it, finished or not. A flat root needs no index.
 
     ``open_root`` runs in the thread, too, and must give an image that nobody else reads.
-    ``metadata_fd`` is an empty file that gets a copy of the metadata.
+    ``spool`` is empty and gets a copy of the metadata.
     """
 
-    def __init__(self, open_root: Callable[[], RootImage], stack: ExitStack, metadata_fd: Optional[int] = None) -> None:
+    def __init__(
+        self, open_root: Callable[[], RootImage], stack: ExitStack, spool: Optional[SparseSpool] = None
+    ) -> None:
         self._stopped = threading.Event()
-        self._metadata_fd = metadata_fd
+        self._spool = spool
         self._nested: Optional[NestedView] = None
         self._sufficient = False
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="index"))
@@ -52,7 +55,7 @@ class Indexing:
         if not isinstance(image, NestedRoot):
             return None
         self._nested = image.nested
-        metadata = None if self._metadata_fd is None else MetadataCopy(image.tree, self._metadata_fd)
+        metadata = None if self._spool is None else MetadataCopy(image.tree, self._spool)
         index = TreeIndex(image.tree, metadata, self._stopped)
         self._sufficient = metadata is not None and metadata.sufficient
         return index

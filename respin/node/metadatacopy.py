@@ -1,19 +1,18 @@
 """A sparse file that holds the metadata of a root image, each byte at its place, and nothing of the files' content.
 
-It is what e2fsck reads of an image. Checked natively, in a file that is there anyway, it costs a fraction of a check
-that has every block decompressed behind FUSE.
+It is what e2fsck reads of an image. Checked natively, in such a file, it costs a fraction of a check that has every
+block decompressed behind FUSE.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import Sequence, Tuple
 
 from respin.byteview import is_zero
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
-from respin.writing import pwrite_all
+from respin.spool import SparseSpool
 
 _STEP = 1 << 20
 _JOURNAL = 8
@@ -22,12 +21,12 @@ Place = Tuple[int, int]  # offset, length
 
 
 class MetadataCopy:
-    """Copies from ``root`` to the empty file behind ``fd``; holes stay holes."""
+    """Copies from ``root`` to ``spool``, which is empty; holes stay holes."""
 
-    def __init__(self, root: ExtImage, fd: int) -> None:
+    def __init__(self, root: ExtImage, spool: SparseSpool) -> None:
         self._root = root
-        self._fd = fd
-        os.ftruncate(fd, root.view.size)
+        self._spool = spool
+        spool.resize(root.view.size)
         self._first_free = root.superblock.first_inode
 
     @property
@@ -57,4 +56,4 @@ class MetadataCopy:
         for at in range(offset, offset + length, _STEP):
             piece = view.read(at, min(_STEP, offset + length - at))
             if not is_zero(piece):
-                pwrite_all(self._fd, piece, at)
+                self._spool.write(at, piece)

@@ -16,6 +16,7 @@ from respin.progress import SILENT, Progress
 from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
 from respin.root.sandbox import Sandbox
+from respin.spool import SparseSpool
 
 Facts = Union[Mapping[str, bytes], Callable[[Delta], Mapping[str, bytes]]]
 
@@ -42,8 +43,8 @@ class InstallJob:
     attributes of what is there, else root:root, 0644), or is called with the delta for that once it was judged.
     ``labelled`` gives the delta with the SELinux labels that its files have and get, ``fact_labels`` are those of
     ``facts`` and of directories made for them. ``timeout`` (seconds) limits the transaction and each later program.
-    ``metadata_fd`` is a sparse file (read and write) as long as the image; the vendor's metadata will be in it when the
-    check starts, and the check writes to it. ``may_grow`` allows to make an ext image larger that has too little room.
+    ``metadata`` is as long as the image and will hold the vendor's metadata when the check starts, which writes the
+    changes to it. ``may_grow`` allows to make an ext image larger that has too little room.
     """
 
     iso_fd: int
@@ -62,7 +63,7 @@ class InstallJob:
     fact_labels: Mapping[str, bytes] = field(default_factory=dict)
     factory: str = ""
     timeout: float = 300
-    metadata_fd: Optional[int] = None
+    metadata: Optional[SparseSpool] = None
     may_grow: bool = True
 
 
@@ -85,6 +86,11 @@ class ChangedBlocks(Mapping[int, bytes]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def length(self) -> int:
+        """Bytes of all of them together."""
+        return sum(length for _, length in self._places.values())
 
     def close(self) -> None:
         """Give up the file; its space is free again."""
@@ -134,15 +140,23 @@ class Installation:
     Its sandbox lives until the stack that it was started on ends.
     """
 
-    def __init__(self, installed: Installed, sandbox: Sandbox, *, checkable: bool) -> None:
+    def __init__(
+        self, installed: Installed, sandbox: Sandbox, *, checkable: bool, metadata: Optional[SparseSpool]
+    ) -> None:
         self.installed = installed
         self._sandbox = sandbox
         self._checkable = checkable
+        self._metadata = metadata
 
     def check(self, *, metadata: bool) -> None:
-        """Start e2fsck, beside whatever is done next. ``metadata``: the job's file has all that it wants to see."""
-        if self._checkable:
-            self._sandbox.send({"type": "check", "metadata": metadata})
+        """Start e2fsck, beside whatever is done next. ``metadata``: the job's copy has all that it wants to see."""
+        if not self._checkable:
+            return
+        on_disk = False
+        if metadata and self._metadata is not None:
+            self._metadata.reserve(self.installed.changed_blocks.length)
+            on_disk = self._metadata.on_disk
+        self._sandbox.send({"type": "check", "metadata": metadata, "on_disk": on_disk})
 
     def finish(self, progress: Progress = SILENT) -> int:
         """Wait for the check that was started; how many blocks were read for it. BuildError if it was not clean."""
@@ -168,13 +182,13 @@ def install(
     try:
         environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
         descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]
-        if job.metadata_fd is not None:
-            descriptors.append(job.metadata_fd)
+        if job.metadata is not None:
+            descriptors += job.metadata.descriptors
         sandbox = stack.enter_context(Sandbox(pass_fds=descriptors, environment=environment))
         with ExitStack() as steps:
             sandbox.send(_describe(job, result_fd, scratch))
             installed = _follow(job, judge, sandbox, result_fd, progress, steps)
-        return Installation(installed, sandbox, checkable=bool(job.image_path))
+        return Installation(installed, sandbox, checkable=bool(job.image_path), metadata=job.metadata)
     except BaseException:
         os.close(result_fd)
         raise
@@ -246,7 +260,7 @@ def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
         "iso_fd": job.iso_fd,
         "iso_name": job.iso_name,
         "result_fd": result_fd,
-        "metadata_fd": job.metadata_fd,
+        "metadata_fds": () if job.metadata is None else job.metadata.descriptors,
         "scratch": str(scratch.resolve()),
         "squashfs_offset": job.squashfs_offset,
         "squashfs_size": job.squashfs_size,

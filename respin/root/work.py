@@ -35,9 +35,8 @@ _UNPACKED = 4  # as many times what is compressed the changes may take
 
 def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
     """Install, tell the delta, wait for the verdict, hand back the new content, and check it when asked to."""
-    for descriptor in (job["iso_fd"], job["result_fd"], job["metadata_fd"], *(fd for _, fd in job["packages"])):
-        if descriptor is not None:
-            os.set_inheritable(descriptor, False)
+    for descriptor in (job["iso_fd"], job["result_fd"], *job["metadata_fds"], *(fd for _, fd in job["packages"])):
+        os.set_inheritable(descriptor, False)
     transcript = isolation.Transcript()
     try:
         _Installation(job, channel, transcript).run()
@@ -157,11 +156,13 @@ class _Installation:
 
     def _metadata_is_clean(self, report: Mapping[str, Any], block_size: int) -> bool:
         """Whether the starter has a copy of the vendor's metadata that is clean with the changes in it."""
-        if not self._channel.receive()["metadata"]:
+        order = self._channel.receive()
+        if not order["metadata"]:
             return False
+        copy = self._job["metadata_fds"][order["on_disk"]]
         changed = ((index * block_size, position, length) for index, position, length in report["changed"])
         size = report["image_size"]
-        return fsck.metadata_is_clean(self._job["metadata_fd"], changed, self._job["result_fd"], size)
+        return fsck.metadata_is_clean(copy, changed, self._job["result_fd"], size)
 
     def _step(self, title: str) -> None:
         self._channel.send({"type": "step", "title": title})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import tempfile
+from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 from respin.byteview import BytesView, ByteView
@@ -18,6 +19,7 @@ from respin.node.treediff import compare
 from respin.node.treeindex import Ranges, TreeIndex
 from respin.node.treepairs import delta_of, pairs_of_extension, visit_all
 from respin.roottree import RootTree, TreeInode
+from respin.spool import SparseSpool
 from tests.fuzzing.nested import INNER
 from tests.support.images import EPOCH, KiB, MiB
 
@@ -109,11 +111,8 @@ def _read_ext(refused: Refusals, view: ByteView, seed: ByteView) -> None:
                         with _step(refused):
                             ask(inode)
         with _step(refused):
-            fd = os.memfd_create("metadata")
-            try:
-                index = TreeIndex(ext, MetadataCopy(ext, fd))
-            finally:
-                os.close(fd)
+            with SparseSpool(Path(tempfile.gettempdir()), MiB) as spool:
+                index = TreeIndex(ext, MetadataCopy(ext, spool))
             index.same(ext, Ranges([(0, 4 * KiB)]))
         with _step(refused):
             before = ExtImage.open(seed)

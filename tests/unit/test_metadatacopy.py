@@ -16,6 +16,7 @@ from respin.formats.ext.image import ExtImage
 from respin.node.metadatacopy import MetadataCopy
 from respin.node.treeindex import TreeIndex
 from respin.root import fsck
+from respin.spool import SparseSpool
 from tests.support.images import Link, build_ext, debugfs
 
 CONTENT = b"this is what a file holds " * 4000
@@ -46,12 +47,18 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
-def copied(content: bytes, path: Path) -> bool:
-    """Copy the metadata of an image with this content to ``path``; whether all of it is there."""
+def copied(content: bytes, path: Path, limit: int = 1 << 30) -> bool:
+    """Copy the metadata of an image with this content to ``path``; whether all of it is there.
+
+    At most ``limit`` bytes of it are held in memory on the way.
+    """
     root = ExtImage.open(BytesView(content, "root.img"))
-    with path.open("w+b") as stream:
-        metadata = MetadataCopy(root, stream.fileno())
+    with SparseSpool(path.parent, limit) as spool:
+        metadata = MetadataCopy(root, spool)
         TreeIndex(root, metadata)
+        assert spool.on_disk == (limit < 1 << 30)
+        with open(spool.descriptors[spool.on_disk], "rb", closefd=False) as stream:
+            path.write_bytes(stream.read())
     return metadata.sufficient
 
 
@@ -68,6 +75,15 @@ def test_e2fsck_calls_the_copy_of_a_clean_image_clean(image: Path, tmp_path: Pat
     assert len(copy) == len(content)
     assert CONTENT[1000:2000] in content
     assert CONTENT[1000:2000] not in copy
+
+
+def test_a_copy_that_moved_to_the_disk_is_the_same(image: Path, tmp_path: Path) -> None:
+    content = image.read_bytes()
+    copied(content, tmp_path / "in-memory")
+    copied(content, tmp_path / "from-the-start-on-disk", limit=0)
+    copied(content, tmp_path / "moved", limit=100_000)
+    expected = (tmp_path / "in-memory").read_bytes()
+    assert [(tmp_path / name).read_bytes() == expected for name in ("from-the-start-on-disk", "moved")] == [True, True]
 
 
 def test_e2fsck_finds_in_the_copy_what_is_wrong_with_the_image(image: Path, tmp_path: Path) -> None:
