@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Iterator, Protocol
+from typing import BinaryIO, Iterator, Protocol, Tuple
 
 from respin.errors import BuildError, MalformedError
 
@@ -109,6 +109,10 @@ class SubView:
         check_range(self, offset, length)
         return self._parent.read(self.offset + offset, length)
 
+    def origin(self, offset: int, length: int) -> Tuple[ByteView, int, int]:
+        """See :func:`origin`."""
+        return origin(self._parent, self.offset + offset, length)
+
 
 class BytesView:
     """A view of bytes in memory."""
@@ -139,6 +143,25 @@ def check_range(view: ByteView, offset: int, length: int) -> None:
             remedy="the file is truncated or damaged; fetch it again and compare its checksum",
             finding="truncated",
         )
+
+
+def origin(view: ByteView, offset: int, length: int) -> Tuple[ByteView, int, int]:
+    """Where bytes of ``view`` from ``offset`` on come from: a view, a place in it, how many of ``length`` lie there."""
+    find = getattr(view, "origin", None)
+    return (view, offset, length) if find is None else find(offset, length)
+
+
+def same_bytes(one: ByteView, offset: int, other: ByteView, place: int, length: int) -> bool:
+    """Whether ``length`` bytes of two views are the same. What both take from one place is not read to find out."""
+    check_range(one, offset, length)
+    check_range(other, place, length)
+    while length:
+        first, second = origin(one, offset, length), origin(other, place, length)
+        count = min(first[2], second[2])
+        if (first[0] is not second[0] or first[1] != second[1]) and one.read(offset, count) != other.read(place, count):
+            return False
+        offset, place, length = offset + count, place + count, length - count
+    return True
 
 
 def is_zero(data: bytes) -> bool:

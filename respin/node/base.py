@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 import stat
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
 from respin.byteview import FileView, chunks
+from respin.digest import crc32
 from respin.errors import UsageError, VerificationError
 from respin.fanout import FanOut
 from respin.formats import checksumfile
@@ -95,7 +95,7 @@ def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILE
     with progress.step(f"verifying {path.name}", view.size) as step, FanOut([sha256.update]) as out:
         for piece in chunks(view, step=PIECE):
             out.feed(piece)
-            checks.append(zlib.crc32(piece))
+            checks.append(crc32(piece))
             step.advance(len(piece))
     digest = sha256.hexdigest()
     if digest != claim.sha256:

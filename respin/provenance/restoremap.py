@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from respin import strictjson
-from respin.byteview import ByteView, FileView, check_range, chunks, is_zero
+from respin.byteview import ByteView, FileView, check_range, chunks, is_zero, origin
+from respin.digest import crc32
 from respin.errors import MalformedError, VerificationError
 from respin.fanout import FanOut
 from respin.limits import LIMITS
@@ -241,6 +242,11 @@ class RestoredView:
             offset, length = offset + take, length - take
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def origin(self, offset: int, length: int) -> Tuple[ByteView, int, int]:
+        """See :func:`respin.byteview.origin`."""
+        start, size, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
+        return origin(view, source + offset - start, min(length, start + size - offset))
+
     def place(self, offset: int) -> str:
         """Where the vendor's byte at ``offset`` comes from, for a message."""
         start, _, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
@@ -251,7 +257,7 @@ class RestoredView:
         for number, expected in enumerate(self._map.checks):
             offset = number * PIECE
             data = self.read(offset, min(PIECE, self.size - offset))
-            if zlib.crc32(data) != expected:
+            if crc32(data) != expected:
                 raise VerificationError(
                     f"bytes {offset} to {offset + len(data) - 1} of the vendor's ISO do not come back as they were",
                     where=self.place(offset),

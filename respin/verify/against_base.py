@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from respin.byteview import ByteView
+from respin.byteview import ByteView, same_bytes
 from respin.formats import mediacheck
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
@@ -129,8 +129,7 @@ def _compare_iso(output: NodeImage, base: NodeImage, edit: MediumEdit, progress:
             for start in range(0, segment.length, STEP):
                 length = min(STEP, segment.length - start)
                 for part, count in _outside(position, length, free):
-                    wanted = _expected(segment, start + part - position, count, base.iso.view)
-                    _require_same(view, part, wanted)
+                    _require_same(view, part, segment, start + part - position, count, base.iso.view)
                     compared += count
                 position += length
                 step.advance(length)
@@ -158,8 +157,12 @@ def _expected(segment: Segment, offset: int, length: int, base: ByteView) -> byt
     return segment.data[offset : offset + length] if isinstance(segment, Data) else bytes(length)
 
 
-def _require_same(view: ByteView, offset: int, wanted: bytes) -> None:
-    found = view.read(offset, len(wanted))
+def _require_same(view: ByteView, offset: int, segment: Segment, within: int, length: int, base: ByteView) -> None:
+    """What stands at ``offset`` must be ``length`` bytes of ``segment`` over ``base``, from its byte ``within`` on."""
+    if isinstance(segment, Copy) and same_bytes(view, offset, base, segment.offset + within, length):
+        return
+    wanted = _expected(segment, within, length, base)
+    found = view.read(offset, length)
     if found != wanted:
         place = next(i for i, (a, b) in enumerate(zip(found, wanted)) if a != b)
         raise altered(view, offset + place, "it differs from the vendor's ISO outside the declared changes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-from respin.byteview import ByteView
+from respin.byteview import ByteView, same_bytes
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.inode import BlockList
 from respin.progress import Progress
@@ -44,8 +44,8 @@ def _same_run(
     """The same for blocks of equal stored sizes, which lie one behind the other in both images."""
     start, other = mine.offsets[first], theirs.offsets[first]
     length = mine[end - 1].offset + mine[end - 1].stored_size - start
-    new, old = output.read(start, length), base.read(other, length)
-    if new == old:
+    if same_bytes(output, start, base, other, length):
         return [True] * (end - first)
+    new, old = output.read(start, length), base.read(other, length)
     places = [(block.offset - start, block.offset - start + block.stored_size) for block in mine[first:end]]
     return [new[at:to] == old[at:to] for at, to in places]
