@@ -302,7 +302,9 @@ def refusal(world: World, iso: Path) -> str:
     return str(done.json["error"]["finding"])
 
 
-@pytest.mark.parametrize("what", LABELS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=() if what in ("another", "none") else pytest.mark.slow) for what in LABELS]
+)
 def test_a_plugins_file_with_another_label(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -328,7 +330,7 @@ def test_the_right_label_is_no_attack(world: World, tmp_path: Path, monkeypatch:
     [
         ("/usr/bin/env", "vendor-path-changed"),
         ("/etc/passwd", "selinux-label"),
-        ("/usr/share/respin/facts.json", "selinux-label"),
+        pytest.param("/usr/share/respin/facts.json", "selinux-label", marks=pytest.mark.slow),
     ],
 )
 def test_another_label_where_no_plugin_has_a_file(
