@@ -154,6 +154,8 @@ LAYOUTS: Dict[str, Callable[[Path, Path, str], None]] = {
     "live-build": _live_build,
     "kiwi": _kiwi,
 }
+BY_GRUB = ("lorax-10", "hidden-boot-image", "kiwi")
+"""Those that GRUB starts by BIOS; the others have isolinux."""
 TWO_SETS = ("lorax-10", "hidden-boot-image", "live-build", "kiwi")
 """Those with a second set of descriptors."""
 

@@ -49,11 +49,26 @@ def of_layout(stock: Path, directory: Path, layout: str) -> Path:
     tree = directory / "tree"
     extracted(stock, "/", tree)
     run("chmod", "-R", "u+w", tree)
-    layouts.grub_image(tree / layouts.GRUB_IMAGE)
+    if layout in layouts.BY_GRUB:
+        _grub_for_bios(tree)
     iso = directory / "node.iso"
     layouts.LAYOUTS[layout](tree, iso, LABEL)
     shutil.rmtree(tree)
     return iso
+
+
+def _grub_for_bios(tree: Path) -> None:
+    """GRUB's boot image that finds the medium by its label, whatever it is on, and the menu that GRUB has for UEFI."""
+    (tree / "boot/grub2").mkdir(parents=True)
+    shutil.copy(tree / "EFI/BOOT/grub.cfg", tree / "boot/grub2/grub.cfg")
+    image = tree / layouts.GRUB_IMAGE
+    image.parent.mkdir(exist_ok=True)
+    start = tree.parent / "start.cfg"
+    start.write_text(f"search --no-floppy --set=root --label {LABEL}\nset prefix=($root)/boot/grub2\n")
+    modules = (
+        "biosdisk iso9660 part_msdos part_gpt search search_label normal configfile linux serial terminal echo test"
+    )
+    run("grub-mkimage", "-O", "i386-pc-eltorito", "-p", "/boot/grub2", "-c", start, "-o", image, *modules.split())
 
 
 def mastered(stock: Path, directory: Path, root: Path) -> Path:
