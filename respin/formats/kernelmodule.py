@@ -46,6 +46,8 @@ class KernelModule:
     imports: FrozenSet[str]
     exports: Mapping[str, "int | None"]
     signature: bytes
+    softdeps: Tuple[str, ...] = ()
+    weakdeps: Tuple[str, ...] = ()
 
     @property
     def release(self) -> str:
@@ -166,6 +168,8 @@ class _Elf:
             imports=imports,
             exports=exports,
             signature=signature,
+            softdeps=tuple(info.get("softdep", ())),
+            weakdeps=tuple(info.get("weakdep", ())),
         )
 
     def _versions(self) -> Dict[str, int]:

@@ -103,8 +103,8 @@ def file_digest(root: RootTree[Any], inode: TreeInode, entry: FileEntry) -> str:
 
 def _ids(data: "bytes | None") -> Mapping[str, int]:
     found = {"root": 0}
-    for line in (data or b"").decode("utf-8", "surrogateescape").splitlines():
+    for line in (data or b"").decode("utf-8", "surrogateescape").split("\n"):
         fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit():
+        if len(fields) > 2 and fields[2].isascii() and fields[2].isdigit():
             found.setdefault(fields[0], int(fields[2]))
     return found

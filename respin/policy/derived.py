@@ -17,7 +17,8 @@ from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
-from respin.policy.outcome import DEPMOD_FILES
+from respin.policy.moduleindex import judge_module_index
+from respin.policy.outcome import DEPMOD_FILES, is_derived
 from respin.policy.recorded import judge_contents, judge_recorded
 from respin.root.delta import Change, Delta
 from respin.roottree import RootTree
@@ -35,7 +36,7 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
     else:
         old, new = (rpmdb.contents(root, plan.database) for root in (before, after))
         yield from judge_contents(old, new, wanted, file)
-    group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").splitlines()
+    group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").split("\n")
     vendor_groups = {fields[2]: fields[0] for fields in (line.split(":") for line in group_lines) if len(fields) > 2}
     for path in sorted(changed & set(USER_DATABASE)):
         yield from userdb.judge(
@@ -49,8 +50,11 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
     if LINKER_CACHE in changed:
         yield from _linker_cache(before, after)
     for path in sorted(changed):
-        if path.rpartition("/")[2] == "modules.dep" and path.rpartition("/")[2] in DEPMOD_FILES:
+        name = path.rpartition("/")[2]
+        if name == "modules.dep":
             yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
+        elif name in DEPMOD_FILES and is_derived(path, plan):
+            yield from judge_module_index(path, plan, after)
 
 
 def _linker_cache(before: RootTree[Any], after: RootTree[Any]) -> Iterator[Finding]:
@@ -96,8 +100,11 @@ def _modules_dep(path: str, plan: InstallPlan, before: bytes, after: bytes) -> I
         full = f"{directory}/{name.decode('utf-8', 'surrogateescape')}"
         if full not in ours:
             yield Finding("modules", path, f"{full} is in the index but no plugin brings it")
+        for needed in new[name].split():
+            if needed not in new:
+                yield Finding("modules", path, f"{full} is said to need {needed.decode('utf-8', 'replace')}, no module")
 
 
 def _dependencies(data: bytes) -> Mapping[bytes, bytes]:
-    pairs = (line.partition(b":") for line in data.splitlines() if line)
+    pairs = (line.partition(b":") for line in data.split(b"\n") if line)
     return {name: dependencies.strip() for name, _, dependencies in pairs}

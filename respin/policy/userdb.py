@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Iterator, List, Mapping, Sequence, Tuple
 
 from respin.policy.findings import Finding
+from respin.safepath import printable
 
 FIELDS: Mapping[str, int] = {"passwd": 7, "group": 4, "shadow": 9, "gshadow": 4, "subuid": 3, "subgid": 3}
 # Below are the ids of users and services; subordinate to a user, they would be that user's (subuid(5), login.defs(5)).
@@ -62,7 +63,7 @@ def _judge_line(
 ) -> Iterator[Finding]:
     fields = line.split(":")
     key = fields[0]
-    if len(fields) != FIELDS[name] or not key:
+    if len(fields) != FIELDS[name] or not key or not printable(line):
         yield Finding("user-database", path, f"the new line {line!r} is malformed")
         return
     kind = _DECLARED_AS.get(name, "group")
@@ -102,7 +103,9 @@ def _judge_line(
 
 
 def _lines(data: bytes) -> Tuple[str, ...]:
-    return tuple(data.decode("utf-8", "surrogateescape").splitlines())
+    # As the C library tells lines apart: by nothing but a newline.
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    return tuple(lines[:-1] if not lines[-1] else lines)
 
 
 def _key(line: str) -> str:

@@ -356,6 +356,31 @@ def test_a_replaced_list_of_kernel_modules(
     }, error
 
 
+@pytest.mark.parametrize("name", ["modules.alias.bin", "modules.dep.bin", "modules.softdep"])
+def test_a_replaced_index_of_kernel_modules(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """modprobe reads these, and not the list: one entry of the vendor's leads elsewhere, or there is one more."""
+    release = respin("inspect", forge.iso, "--json").json["node"]["kernels"][0]
+    path, new = f"/usr/lib/modules/{release}/{name}", tmp_path / "new"
+
+    def prepare(image: Path) -> None:
+        subprocess.run(["debugfs", "-R", f"dump {path} {new}", image], check=True, capture_output=True)
+        data = new.read_bytes()
+        if name.endswith(".bin"):
+            at = data.index(b"virtio_" if b"virtio_" in data else b"kernel/")
+            new.write_bytes(data[:at] + data[at : at + 4].swapcase() + data[at + 4 :])
+        else:
+            new.write_bytes(data + b"softdep ext4 pre: good\n")
+
+    commands = [f"rm {path}", f"write {new} {path}", f"set_inode_field {path} mode 0100644"]
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch, prepare=prepare)
+    done = forge.verify(output, base=None)
+    assert done.code == 4, done.out
+    error = done.json["error"]
+    assert "modules" in {error["finding"], *(one.rpartition("[")[2].rstrip("]") for one in error["also"])}, error
+
+
 def test_a_package_more_in_the_rpm_database(
     forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,3 +71,10 @@ def test_a_backup_may_hold_an_earlier_state_of_the_additions() -> None:
 def test_subordinate_ids_never_reach_into_those_of_users(start: bytes) -> None:
     assert findings("/etc/subuid", b"", b"agent:200000:65536\n") == []
     assert any("among real users" in one for one in findings("/etc/subuid", b"", b"agent:" + start + b":65536\n"))
+
+
+@pytest.mark.parametrize("separator", [b"\x0b", b"\x0c", b"\x1c", b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\0"])
+def test_a_vendors_line_hidden_behind_another_one(separator: bytes) -> None:
+    """To the C library it is the end of the new line, and the vendor's user is gone."""
+    for after in (GOOD.rstrip() + separator + PASSWD, PASSWD + GOOD.rstrip() + separator + GOOD):
+        assert [one.partition(":")[0] for one in findings("/etc/passwd", PASSWD, after)] == ["user-database"]
