@@ -14,30 +14,45 @@ from measuring import measure
 from nodecosts import measure_node
 from peers import pipeline
 
+SHAPES = {"SMALL": bignode.Shape(), "REAL": bignode.REAL, "MANY": bignode.MANY}
+
 
 def main() -> None:
     """Parse, prepare, measure, print."""
     arguments = _arguments()
     directory = arguments.dir.resolve()
-    world, work = arguments.world or directory / "world", directory / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    if arguments.world is None:
-        quickstart = arguments.checkout / "examples/quickstart"
-        measure((quickstart, "--dir", world), log=work / "quickstart.log")
-    keys = json.loads((world / "keys.json").read_text("ascii"))
+    name = f"{arguments.size.lower()}-{arguments.root}-{arguments.compressor}"
+    world, work = arguments.world or directory / "world", directory / f"work-{name}"
+    iso, note = work / "node/node.iso", work / "made.json"
     try:
-        shape = bignode.REAL if arguments.size == "REAL" else bignode.Shape()
-        roots = bignode.Roots(world, work / "node", shape)
-        iso, inodes = roots.node("node.iso", keys["base"], arguments.root, arguments.compressor)
-        results = {**_measure(arguments, world, work, iso, keys["respin"]), "inodes": inodes}
+        if not note.exists():
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            if arguments.world is None:
+                quickstart = arguments.checkout / "examples/quickstart"
+                measure((quickstart, "--dir", world), log=work / "quickstart.log")
+            roots = bignode.Roots(world, work / "node", SHAPES[arguments.size])
+            _, inodes = roots.node(iso.name, _keys(world)["base"], arguments.root, arguments.compressor)
+            note.write_text(json.dumps({"inodes": inodes}))
+        if arguments.prepare:
+            arguments.keep = True
+            print(f"Made: {iso}")
+            return
+        made = json.loads(note.read_text())
+        results = {**_measure(arguments, world, work, iso, _keys(world)["respin"]), **made}
     finally:
         if not arguments.keep:
             shutil.rmtree(work)
-    target = directory / f"benchmark-{arguments.size.lower()}-{arguments.root}-{arguments.compressor}.json"
+    target = directory / f"benchmark-{name}.json"
     target.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
     print(_table(results))
     print(f"\nWritten: {target}")
+
+
+def _keys(world: Path) -> Dict[str, str]:
+    """Role -> fingerprint."""
+    found: Dict[str, str] = json.loads((world / "keys.json").read_text("ascii"))
+    return found
 
 
 def _measure(arguments: argparse.Namespace, world: Path, work: Path, iso: Path, key: str) -> Dict[str, Any]:
@@ -88,14 +103,15 @@ def _table(results: Dict[str, Any]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
-    parser.add_argument("--size", choices=("SMALL", "REAL"), default="SMALL", help="SMALL: the example Node as it is")
+    parser.add_argument("--size", choices=tuple(SHAPES), default="SMALL", help="SMALL: the example Node as it is")
     parser.add_argument("--root", choices=("nested", "flat"), default="nested", help="flat: only as root")
     parser.add_argument("--compressor", choices=tuple(bignode.COMPRESSORS), default="gzip", help="of the root image")
     parser.add_argument("--dir", type=Path, default=Path("build/benchmark"), help="where to work (REAL needs 12 GB)")
     parser.add_argument("--world", type=Path, help="a directory that examples/quickstart has filled, to save its time")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is measured; the best counts")
     parser.add_argument("--no-peers", action="store_true", help="leave the usual tools out")
-    parser.add_argument("--keep", action="store_true", help="keep the ISOs")
+    parser.add_argument("--keep", action="store_true", help="keep the ISOs; the next run measures on the same Node")
+    parser.add_argument("--prepare", action="store_true", help="only make the Node, and keep it")
     parser.add_argument("--checkout", type=Path, default=Path(__file__).resolve().parents[1], help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -44,6 +44,8 @@ class Shape:
 
 # The large Node of benchmarks/run: a 4 GiB image in the classic layout.
 REAL = Shape(1450 * MiB, None, 2048 * MiB)
+# As many inodes as the root of an EL9 Node has.
+MANY = Shape(1400 * MiB, 120_000)
 
 
 class Roots:
