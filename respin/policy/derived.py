@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Set
 
-from respin.formats import ldcache
 from respin.formats.kernelmodule import module_name
 from respin.node import rpmdb
 from respin.node.paths import read_file
@@ -17,6 +16,7 @@ from respin.node.places import LINKER_CACHE, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
+from respin.policy.linkercache import judge_linker_cache
 from respin.policy.moduleindex import judge_module_index
 from respin.policy.outcome import DEPMOD_FILES, is_derived
 from respin.policy.recorded import judge_contents, judge_recorded
@@ -48,43 +48,13 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
             vendor_groups=vendor_groups,
         )
     if LINKER_CACHE in changed:
-        yield from _linker_cache(before, after)
+        yield from judge_linker_cache(before, after, plan.files)
     for path in sorted(changed):
         name = path.rpartition("/")[2]
         if name == "modules.dep":
             yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
         elif name in DEPMOD_FILES and is_derived(path, plan):
             yield from judge_module_index(path, plan, after)
-
-
-def _linker_cache(before: RootTree[Any], after: RootTree[Any]) -> Iterator[Finding]:
-    old_data, new_data = read_file(before, LINKER_CACHE), read_file(after, LINKER_CACHE)
-    if old_data is None or new_data is None:
-        return
-    old, new = (ldcache.parse(data, LINKER_CACHE) for data in (old_data, new_data))
-    first = {(entry.name, entry.flags, entry.hwcap): entry.path for entry in reversed(new)}
-    # A variant for some processors is searched before the plain library, whatever its place in the cache.
-    own = {(entry.name, entry.flags, entry.path) for entry in old}
-    names = {(entry.name, entry.flags) for entry in old}
-    for entry in new:
-        if (entry.name, entry.flags) in names and (entry.name, entry.flags, entry.path) not in own:
-            yield Finding(
-                "shadows",
-                LINKER_CACHE,
-                f"{entry.path.decode('utf-8', 'replace')} competes with the vendor's library"
-                f" {entry.name.decode('utf-8', 'replace')}",
-                "give the plugin's library a name of its own",
-            )
-    for entry in old:
-        found = first.get((entry.name, entry.flags, entry.hwcap))
-        if found != entry.path:
-            yield Finding(
-                "shadows",
-                LINKER_CACHE,
-                f"the vendor's library {entry.name.decode('utf-8', 'replace')} would no longer be found at"
-                f" {entry.path.decode('utf-8', 'replace')}",
-                "give the plugin's library a name of its own",
-            )
 
 
 def _modules_dep(path: str, plan: InstallPlan, before: bytes, after: bytes) -> Iterator[Finding]:

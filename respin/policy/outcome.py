@@ -119,7 +119,7 @@ def is_unit_link_directory(entry: Entry) -> bool:
         and directory in UNIT_DIRECTORIES
         and folder.endswith((".wants", ".requires"))
         and entry.new is not None
-        and entry.new.mode == 0o755
+        and (entry.new.mode, entry.new.uid, entry.new.gid, without_label(entry.new)) == (0o755, 0, 0, {})
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_a_linker_cache_that_a_scriptlet_wrote_is_made_anew(forge: Forge, tmp_pa
     done = forge.build(tmp_path / "out.iso", plugin, json=True)
     assert done.code == 0, done.err
     assert done.json["counters"]["paths_changed"] == 1  # the RPM database
+
+
+def test_a_library_of_a_plugin_gets_into_the_linker_cache(forge: Forge, tmp_path: Path) -> None:
+    (tmp_path / "own.c").write_text("int own(void) { return 1; }\n")
+    library = tmp_path / "libown.so.1"
+    command = ["gcc-12", "-shared", "-Wl,-soname,libown.so.1", "-o", library, tmp_path / "own.c"]
+    subprocess.run(command, check=True)
+    plugin = forge.plugin("library", files={"/usr/lib/x86_64-linux-gnu/libown.so.1": library.read_bytes()})
+    done = forge.build(tmp_path / "out.iso", plugin, json=True)
+    assert done.code == 0, done.err
+    assert done.json["counters"]["paths_changed"] == 2  # the RPM database, the cache
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,13 @@ def test_a_damaged_cache_is_refused_or_read_but_never_crashes(data: st.DataObjec
     cut = data.draw(st.integers(0, len(content)))
     with contextlib.suppress(RespinError):
         ldcache.parse(bytes(content[:cut]), "cache")
+
+
+def test_the_order_is_that_of_ldconfig(cache: bytes) -> None:
+    entries = ldcache.parse(cache, "cache")
+    assert ldcache.in_search_order(entries)
+    assert not ldcache.in_search_order(entries[::-1])
+    names = (b"libz.so", b"lib10.so", b"lib9.so", b"liba.so.10", b"liba.so.9", b"liba.so", b"liba+.so")
+    made = [ldcache.CacheEntry(name, b"/" + name, 0, 0) for name in names]
+    assert not ldcache.in_search_order(made)
+    assert ldcache.in_search_order([made[n] for n in (1, 2, 0, 3, 4, 5, 6)])
