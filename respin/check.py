@@ -16,6 +16,7 @@ from respin.formats import lspci
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.lspci import PciDevice
 from respin.medium.derive import NO_REQUEST, derive_marks, derive_medium
+from respin.medium.driverdisk import disk_packages, left_off
 from respin.node.base import claim_from_checksum, claim_pinned, open_input, read_small, verify_base
 from respin.node.devices import Alias, Taker, pci_aliases, takers, vendor_aliases
 from respin.node.image import NodeImage, open_node
@@ -182,9 +183,10 @@ def _places(node: NodeImage, plan: InstallPlan, drivers: Sequence[Driver]) -> Li
         sentence = f"asked for: {', '.join(early)}" if early else ""
         missing = f"not asked for (effects.initrd_modules): {', '.join(late)}" if late else ""
         found.append((initrd, "; ".join(filter(None, (sentence, missing)))))
-    found += [
-        (stage2, "none: the installer's own root image stays the vendor's") for stage2 in node.identity.places.stage2
-    ]
+    on_disk = [rpm.header.nevra for rpm in disk_packages(plan)]
+    reached = f"by a driver update disk in the initrd: {', '.join(sorted(on_disk))}"
+    missing = "; ".join(("none: the installer's own root image stays the vendor's", *left_off(plan)))
+    found += [(stage2, reached if on_disk else missing) for stage2 in node.identity.places.stage2]
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin import process
-from respin.build.bundles import Verifying
+from respin.build.bundles import Verifying, packages_of
 from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
@@ -111,7 +111,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
         with progress.step("reaching early boot"):
-            edit = with_early_drivers(plan, edit, made.tree, workspace.path)
+            edit = with_early_drivers(plan, edit, made.tree, packages_of(bundles), workspace.path)
         edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
         output = stack.enter_context(Output(request.output, force=request.force, reaper=workspace.reaper))
         job = SealJob(

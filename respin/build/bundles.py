@@ -1,4 +1,5 @@
-"""Verifying the plugins' bundles in threads of their own, while the base is hashed: GnuPG and rpm do most of it."""
+"""The plugins' bundles: verified in threads of their own, while the base is hashed (GnuPG and rpm do most of it), and
+their packages as bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import List, Sequence, Tuple
 
 from respin.bundle import VerifiedBundle, verify
+from respin.byteview import FileView
+from respin.medium.driverdisk import Packages
+from respin.plan import Package
 from respin.progress import Progress
 from respin.trust import TrustStore
 
@@ -41,3 +45,14 @@ class Verifying:
         for future in self._futures:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().close()
+
+
+def packages_of(bundles: Sequence[VerifiedBundle]) -> Packages:
+    """The verified bytes of the bundles' packages, as long as the bundles are open."""
+    rpms = {rpm.sha256: rpm for bundle in bundles for rpm in bundle.rpms}
+
+    def content_of(package: Package) -> bytes:
+        rpm = rpms[package.sha256]
+        return FileView(rpm.fd, rpm.file_name, 0, rpm.size).read(0, rpm.size)
+
+    return content_of

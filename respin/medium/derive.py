@@ -8,6 +8,7 @@ from typing import Mapping
 from respin.errors import UsageError
 from respin.formats.bootconfig import ArgumentEdit
 from respin.medium.arguments import check_arguments, edit_medium
+from respin.medium.driverdisk import disk_arguments
 from respin.medium.edit import MediumEdit
 from respin.medium.marks import marks_in_root, marks_on_medium
 from respin.node.profile import Marks
@@ -31,8 +32,8 @@ NO_REQUEST = MediumRequest()
 
 
 def arguments_of(plan: InstallPlan, request: MediumRequest) -> ArgumentEdit:
-    """The builder's arguments, then the plugins' in their order, each once."""
-    append = dict.fromkeys([*request.arguments.append, *plan.declared("kernel_arguments")])
+    """The builder's arguments, then the plugins' in their order, then what names a driver update disk, each once."""
+    append = dict.fromkeys([*request.arguments.append, *plan.declared("kernel_arguments"), *disk_arguments(plan)])
     return ArgumentEdit(tuple(append), tuple(dict.fromkeys(request.arguments.remove)))
 
 

@@ -20,6 +20,7 @@ from respin.formats import cpio
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.kernelmodule import module_name, read_module
 from respin.limits import LIMITS
+from respin.medium.driverdisk import Packages, driver_disk
 from respin.medium.edit import Edited, MediumEdit
 from respin.node.kernelfacts import KernelFacts, firmware_paths
 from respin.node.paths import read_file, real_path
@@ -38,17 +39,20 @@ _MOST_STEPS = 1000  # parts of a path, with those of the links on the way
 _TIMEOUT = 300
 
 
-def with_early_drivers(plan: InstallPlan, edit: MediumEdit, after: RootTree[Any], scratch: Path) -> MediumEdit:
+def with_early_drivers(
+    plan: InstallPlan, edit: MediumEdit, after: RootTree[Any], packages: Packages, scratch: Path
+) -> MediumEdit:
     """``edit`` with every initrd of the profile extended by the modules that the plugins want in early boot.
 
     ``after`` is the root with the plugins; what is taken of it must have the digest in a package's signed header.
-    ``scratch`` is a private directory. Raises UnsupportedError for an initrd that cannot be extended.
+    ``packages`` is asked for the packages of a driver update disk, ``scratch`` is a private directory. Raises
+    UnsupportedError for an initrd that cannot be extended.
     """
     wanted = sorted(set(plan.declared("initrd_modules")))
     if not wanted:
         return edit
     iso = plan.node.iso
-    paths = _one_name_each(iso, plan.node.identity.places.initrds)
+    paths = early_initrds(plan)
     if not paths:
         raise UnsupportedError(
             f"{', '.join(wanted)} shall be there in early boot, and the profile names no initrd on this ISO",
@@ -58,20 +62,23 @@ def with_early_drivers(plan: InstallPlan, edit: MediumEdit, after: RootTree[Any]
         )
     files: Dict[str, Tuple[Any, ...]] = {}
     edited: List[Edited] = []
+    disk = driver_disk(plan, packages)
+    detail = " ".join([*wanted, *(f"/{name}" for name in disk)])
     for number, path in enumerate(paths):
         view = iso.file_view(path)
         work = scratch / f"early-boot-{number}"
         work.mkdir()
-        archive = _Extension(plan, after, view, work).archive(wanted)
+        archive = _Extension(plan, after, view, work).archive(wanted, disk)
         files[path] = (Copy(view.offset, view.size), Data(bytes(-view.size % _ALIGNMENT) + archive))
-        edited.append(Edited(path, EARLY_BOOT, " ".join(wanted)))
+        edited.append(Edited(path, EARLY_BOOT, detail))
     return edit.joined(MediumEdit(files, {}, tuple(edited)))
 
 
-def _one_name_each(iso: IsoImage, paths: Tuple[str, ...]) -> Tuple[str, ...]:
-    """Without further names of the same file."""
+def early_initrds(plan: InstallPlan) -> Tuple[str, ...]:
+    """The initrds that the profile names on the vendor's ISO, without further names of the same file."""
+    iso: IsoImage = plan.node.iso
     names: Dict[Optional[int], str] = {}
-    for path in paths:
+    for path in plan.node.identity.places.initrds:
         names.setdefault(iso.files[path].lba, path)
     return tuple(names.values())
 
@@ -86,8 +93,8 @@ class _Extension:
         found = {match[1]: match[2] for match in map(_MODULE.fullmatch, self._members) if match is not None}
         self._directories = {release: directory for directory, release in sorted(found.items())}
 
-    def archive(self, wanted: List[str]) -> bytes:
-        """The archive: modules, firmware, index."""
+    def archive(self, wanted: List[str], disk: Mapping[str, bytes]) -> bytes:
+        """The archive: modules, firmware, index, the driver update disk."""
         releases = {self._release(name) for name in wanted}
         if len(releases) != 1 or not releases <= self._directories.keys():
             raise UnsupportedError(
@@ -98,7 +105,7 @@ class _Extension:
                 finding="kernel-mismatch",
             )
         (release,) = releases
-        files = {**self._options(), **self._closed(wanted, release)}
+        files = {**self._options(), **self._closed(wanted, release), **disk}
         self._refuse_replaced(files, wanted)
         directory = self._directories[release]
         for path, content in files.items():

@@ -152,7 +152,8 @@ class Pxe:
 class Profile:
     """One kind of Node. Paths on the ISO are patterns; :func:`respin.node.recognise.places` finds the files.
 
-    ``pxe`` is None for a kind of Node that is not known to start from a network.
+    ``pxe`` is None for a kind of Node that is not known to start from a network. ``driver_disk`` is where in an initrd
+    the installer finds a driver update disk, empty for a Node without such an installer.
     """
 
     id: str
@@ -171,6 +172,7 @@ class Profile:
     marks: Marks
     protected: Mapping[str, ProtectedSet]
     pxe: Optional[Pxe] = None
+    driver_disk: str = ""
 
     def to_json(self) -> Dict[str, Any]:
         """What it is, and what it protects, as plain data."""

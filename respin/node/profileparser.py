@@ -130,6 +130,7 @@ def parse(text: str, where: str) -> Profile:
         marks=_marks(top.table("marks", optional=True)),
         protected={name: _set(protected.table(name)) for name in SETS},
         pxe=_pxe(top.table("pxe")) if "pxe" in document else None,
+        driver_disk=layout.path("driver_disk", ""),
     )
     for table in (layout, arguments, protected, top):
         table.done()

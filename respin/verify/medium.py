@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import List
 
 from respin.errors import UsageError, VerificationError
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import arguments_of, derive_medium
-from respin.medium.earlyboot import with_early_drivers
+from respin.medium.driverdisk import Packages, packages_on_disk
+from respin.medium.earlyboot import early_initrds, with_early_drivers
 from respin.medium.edit import MediumEdit
 from respin.node.image import NodeImage
-from respin.plan import InstallPlan
+from respin.plan import InstallPlan, Package
 from respin.provenance.medium import MediumRecord
 from respin.verify.report import Link, Status
 
@@ -26,7 +28,7 @@ def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, scratch:
         edit = derive_medium(plan, record.request)
     except UsageError as error:
         raise VerificationError(error.what, where=where, remedy=error.remedy, finding="medium") from error
-    edit = with_early_drivers(plan, edit, output.root, scratch)
+    edit = with_early_drivers(plan, edit, output.root, _packages(plan, output), scratch)
     edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, output.iso.file_view(output.squashfs_path))
     changed = tuple(sorted(edit.changed_paths(node.iso)))
     if (edit.edited, changed) != (record.edited, record.files):
@@ -37,6 +39,20 @@ def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, scratch:
             finding="medium",
         )
     return edit
+
+
+def _packages(plan: InstallPlan, output: NodeImage) -> Packages:
+    """The packages of the driver update disk, from the output: it alone has them whole."""
+
+    read: List[Packages] = []
+
+    def content_of(package: Package) -> bytes:
+        if not read:  # for most Nodes nobody asks
+            path = early_initrds(plan)[0]
+            read.append(packages_on_disk(plan, output.iso.file_view(path), plan.node.iso.files[path].size))
+        return read[0](package)
+
+    return content_of
 
 
 def medium_link(plan: InstallPlan, record: MediumRecord) -> Link:

@@ -130,6 +130,28 @@ def test_the_kickstart_of_ng_names_the_new_payload(ng: Respun, tmp_path: Path) -
         assert on_iso(iso, path, tmp_path) == on_iso(ng[0].iso, path, tmp_path)
 
 
+def test_ng_starts_from_a_network_with_the_new_payload(ng: Respun, tmp_path: Path) -> None:
+    forge, _, iso = ng
+    out, url = tmp_path / "node", "http://10.0.0.1/node"
+    done = respin("pxe", iso, "-o", out, "--url", url, "--trust", forge.keys.trust, "--json")
+    assert done.code == 0, done.err
+    (entry,) = done.json["entries"]
+    assert entry["arguments"] == [
+        f"inst.stage2={url}",
+        f"inst.ks={url}/interactive-defaults.ks",
+        "quiet",
+        "console=ttyS0",
+    ]
+    payload = "ovirt-node-ng-image.squashfs.img"
+    digest = hashlib.sha256((out / payload).read_bytes()).hexdigest()
+    kickstart = (out / "interactive-defaults.ks").read_text()
+    assert f"liveimg --url={url}/{payload} --checksum={digest}\n" in kickstart
+    assert "run/install/repo" not in kickstart
+    for name in ("images/pxeboot/vmlinuz", "images/pxeboot/initrd.img", "images/install.img", ".treeinfo", payload):
+        assert (out / name).read_bytes() == on_iso(iso, f"/{name}", tmp_path)
+    run("sh", "-c", f"cd {out} && sha256sum --strict --quiet -c SHA256SUMS")
+
+
 def test_the_second_copy_of_etc_of_ng_follows(ng: Respun) -> None:
     forge, _, iso = ng
     factory = "/usr/share/factory/etc"

@@ -21,6 +21,7 @@ from respin.medium.earlyboot import _Extension
 from respin.node.kernelfacts import firmware_paths
 
 RELEASE = "6.1.0-test"
+EMPTY: Mapping[str, bytes] = {}
 MODULES = f"usr/lib/modules/{RELEASE}"
 INITRD: Dict[str, Optional[bytes]] = {"usr": None, f"{MODULES}/modules.order": b"", "usr/lib/firmware/there.bin": b"v"}
 
@@ -65,7 +66,11 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def extension(
-    tmp_path: Path, files: Mapping[str, bytes], vendor: Mapping[str, bytes], initrd: bytes
+    tmp_path: Path,
+    files: Mapping[str, bytes],
+    vendor: Mapping[str, bytes],
+    initrd: bytes,
+    disk: Mapping[str, bytes] = EMPTY,
 ) -> Mapping[str, cpio.Member]:
     """The members of what goes behind ``initrd`` for a plugin with ``files`` that wants the module ``new`` there."""
     bundle = SimpleNamespace(manifest=SimpleNamespace(effects=SimpleNamespace(initrd_modules=("new",))))
@@ -80,7 +85,7 @@ def extension(
     }
     plan: Any = SimpleNamespace(files=planned, node=SimpleNamespace(root=Root(vendor)), epoch=1)
     after: Any = Root({**vendor, **files})
-    made = _Extension(plan, after, BytesView(initrd, "initrd"), tmp_path).archive(["new"])
+    made = _Extension(plan, after, BytesView(initrd, "initrd"), tmp_path).archive(["new"], disk)
     return cpio.read(BytesView(made, "added"))
 
 
@@ -155,3 +160,16 @@ def test_tables_that_are_made_to_take_long(module: Any) -> None:
         parse("00:00.0 " + " [0000]: [0000:0000]" * 50_000 + "x", "lspci")
     assert time.monotonic() - began < 30
     assert names
+
+
+def test_a_driver_update_disk_comes_along_and_takes_nobodys_place(module: Any, tmp_path: Path) -> None:
+    files = {f"/{MODULES}/extra/new.ko": module()}
+    (tmp_path / "first").mkdir()
+    found = extension(tmp_path / "first", files, {}, cpio.archive(INITRD, 0), {"drivers.iso": b"disk"})
+    assert found["drivers.iso"].sha256 == hashlib.sha256(b"disk").hexdigest()
+    (tmp_path / "second").mkdir()
+    with pytest.raises(PolicyError) as caught:
+        extension(
+            tmp_path / "second", files, {}, cpio.archive({**INITRD, "drivers.iso": b""}, 0), {"drivers.iso": b"x"}
+        )
+    assert caught.value.finding == "initrd-override"
