@@ -38,6 +38,8 @@ INITRD = "/isolinux/initrd0.img"
 # A shell's prompt at the end of all that was printed, and the status of a command that was typed there.
 PROMPT = re.compile(rb"[#$] \Z")
 STATUS = re.compile(rb"status=([0-9]+)\r")
+# What a shell says to a terminal and to nobody who reads: colours, the ends of a paste.
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 TAB, LINE_DOWN, LINE_END, START = b"\t", b"\x0e", b"\x05", b"\x18"  # the last three: GRUB's editor, as in Emacs
 
 
@@ -204,7 +206,7 @@ class Machine:
         if status != b"0":
             raise self._failure(f"{command!r} ended with {status.decode()}")
         self.wait(PROMPT, timeout)
-        return printed.partition("status=$?")[2].rpartition("status=")[0].strip()
+        return ESCAPES.sub("", printed.partition("status=$?")[2].rpartition("status=")[0]).strip()
 
     def type_parameter(self, parameter: str, *, uefi: bool, timeout: float = 120) -> None:
         """Add a kernel parameter to the menu's default entry: Tab in isolinux's menu, ``e`` in GRUB's; start it."""

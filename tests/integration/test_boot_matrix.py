@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any, Dict
 import pytest
 
 from respin.provenance import testresult
-from tests.support.qemu import EMULATION, MATRIX, ROWS, kvmprobe
+from tests.support.qemu import EMULATION, MATRIX, PROMPT, ROWS, Machine, kvmprobe
 
 # A machine that shows a menu, a media check that fails, and, for the Node that is called good, a parameter.
 QEMU = """#!/bin/sh
@@ -97,3 +98,17 @@ def test_the_probe_of_kvm_sees_a_machine_that_starts_again(monkeypatch: pytest.M
     sector[:5] = bytes.fromhex("eaf0ff00f0")  # a jump to where a processor starts
     monkeypatch.setattr(kvmprobe, "_SECTOR", bytes(sector))
     assert not kvmprobe.runs(EMULATION, 10)
+
+
+SHELL = r"""
+printf '\033[?2004h[root@node ~]# '
+read -r line
+printf '%s\r\n\033[?2004l\ractive\r\ninactive\r\nstatus=0\r\n\033[?2004h[root@node ~]# ' "$line"
+exec cat
+"""
+
+
+def test_what_a_command_prints_is_what_it_says_and_not_how_a_terminal_shows_it() -> None:
+    with Machine(["bash", "-c", SHELL], io.BytesIO()) as machine:
+        machine.wait(PROMPT, 20)
+        assert machine.run("systemctl is-active", 20).split() == ["active", "inactive"]

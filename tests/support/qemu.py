@@ -18,7 +18,7 @@ import qemu
 EMULATION = qemu.EMULATION
 Boot, Machine, INITRD, iso_file = qemu.Boot, qemu.Machine, qemu.INITRD, qemu.iso_file
 DRIVER_MESSAGE: str = booted.DRIVER_MESSAGE
-COUNTDOWN = qemu.COUNTDOWN
+COUNTDOWN, PROMPT = qemu.COUNTDOWN, qemu.PROMPT
 BootError = qemu.BootError
 Row, World = matrix.Row, matrix.World
 ROWS: List[Row] = list(matrix.ROWS)
