@@ -15,7 +15,7 @@ import booted
 import matrix
 import qemu
 
-EMULATION = qemu.EMULATION
+EMULATION, kvmprobe = qemu.EMULATION, qemu.kvmprobe
 Boot, Machine, INITRD, iso_file = qemu.Boot, qemu.Machine, qemu.INITRD, qemu.iso_file
 DRIVER_MESSAGE: str = booted.DRIVER_MESSAGE
 COUNTDOWN, PROMPT = qemu.COUNTDOWN, qemu.PROMPT
