@@ -74,8 +74,13 @@ for again in range(1 + killed):
             subprocess.run(order["run"], env=order["env"], stdin=null, stdout=null, stderr=null)
 for order in lines:
     if isinstance(order, dict) and "remove" in order:
-        import shutil
+        import shutil, time
         shutil.rmtree(order["remove"], ignore_errors=True)
+        for again in range(100 * killed):  # programs that it had started may still write there
+            if status(order["remove"]) is None:
+                break
+            time.sleep(0.1)
+            shutil.rmtree(order["remove"], ignore_errors=True)
 """
 
 

@@ -62,6 +62,24 @@ def test_what_was_killed_with_its_reaper_is_removed_by_the_next(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["respin-0123456789abcdef", "respin-mine"]
 
 
+def test_what_cannot_be_removed_at_once_is_removed_as_soon_as_it_can(tmp_path: Path) -> None:
+    """Whoever is killed leaves programs that go on to write until they notice; here a file that stays for a second."""
+    killed, _ = started(tmp_path)
+    (place,) = tmp_path.iterdir()
+    if subprocess.run(["chattr", "+i", place / "x"], capture_output=True, check=False).returncode:
+        killed.kill()
+        pytest.skip("only root can make a file stay, on a file system that can")
+    killed.kill()
+    killed.wait()
+    time.sleep(1)
+    assert [path.name for path in place.iterdir()] == ["x"]
+    subprocess.run(["chattr", "-i", place / "x"], check=True)
+    deadline = time.monotonic() + 20
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError) as caught, Workspace(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
