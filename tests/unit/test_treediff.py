@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from respin.byteview import BytesView
 from respin.errors import RespinError, UnsupportedError
 from respin.formats.ext.image import ExtImage
+from respin.formats.ext.shown import FINDING
 from respin.formats.squashfs.image import SquashfsImage
 from respin.node.treediff import attributes, compare
 from respin.node.treeindex import FILE, UNKNOWN, Ranges, TreeIndex
@@ -92,7 +93,7 @@ def outcome(before: ExtImage, data: bytes, old: bytes, *, how: str) -> Tuple[str
         index = TreeIndex(before) if how == "index" else None
         return "delta", compare(before, after, changed_blocks(old, data), index)
     except RespinError as error:
-        return "error", type(error)
+        return "kernel" if error.finding == FINDING else "error", type(error)
 
 
 INVISIBLE = "set_inode_field /d0/s2/f2 atime 1600000009"
@@ -149,7 +150,9 @@ def test_on_hostile_images_both_ways_agree(stock: Path, seed: int) -> None:
     new = damaged(old, seed, areas if seed % 3 else ())
     if len(new) != len(old):
         return
-    assert outcome(before, new, old, how="index") == outcome(before, new, old, how="plain")
+    found = outcome(before, new, old, how="index")
+    # A reader of trees does not mind what the kernel would; only whoever compares is that strict.
+    assert found == outcome(before, new, old, how="none" if found[0] == "kernel" else "plain")
 
 
 def test_content_that_changes_in_place_is_found(stock: Path) -> None:
