@@ -129,6 +129,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             edit=edit,
             payload=request.payload,
         )
+        if signer is not None:
+            stack.enter_context(signer.ready())
         sealed = seal(job, output, signer, trust, workspace.path, progress)
         return BuildResult(
             output=request.output,

@@ -6,8 +6,9 @@ python-gnupg does this part. Its results are checked by what came out, not by it
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator, Optional
 
 import gnupg
 
@@ -30,6 +31,7 @@ class Signer:
     def __init__(self, gnupg_home: Path, fingerprint: str) -> None:
         self.gnupg_home = gnupg_home
         self.fingerprint = _checked(fingerprint)
+        self._ready: Optional[Any] = None
         with with_agent(_existing(gnupg_home)) as home:
             secret = {key["fingerprint"] for key in _gnupg(home).list_keys(secret=True)}
         if self.fingerprint not in secret:
@@ -39,6 +41,16 @@ class Signer:
                 remedy="name the full fingerprint of a key of this GnuPG home, or another home",
                 finding="no-secret-key",
             )
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """For several signatures: GnuPG and its agent are got ready once, and the agent ends with the context."""
+        with with_agent(self.gnupg_home) as home:
+            self._ready = _gnupg(home)
+            try:
+                yield
+            finally:
+                self._ready = None
 
     def sign_detached(self, data: bytes) -> bytes:
         """An armored detached signature (class 00, SHA-512) over ``data``."""
@@ -53,8 +65,11 @@ class Signer:
         return self._sign(data, detach=False, clearsign=True)
 
     def _sign(self, data: bytes, *, detach: bool, clearsign: bool) -> bytes:
-        with with_agent(self.gnupg_home) as home:
-            result = _gnupg(home).sign(
+        with ExitStack() as stack:
+            if self._ready is None:
+                stack.enter_context(self.ready())
+            assert self._ready is not None
+            result = self._ready.sign(
                 data,
                 keyid=self.fingerprint,
                 detach=detach,
