@@ -17,8 +17,10 @@ from respin.fanout import FanOut
 from respin.node.base import VerifiedBase
 from respin.progress import Progress
 from respin.segments import Copy, Data, Segment
+from respin.writing import begin_writeback
 
 STEP = 1 << 20
+_AHEAD = 8 << 20  # bytes that are left to the disk at once
 
 
 class _RehashingReader:
@@ -69,11 +71,18 @@ def write_output(
         written, read = stack.enter_context(FanOut(sinks)), stack.enter_context(FanOut([digest.update]))
         reader = _RehashingReader(base, read.feed)
 
+        position = begun = 0
+
         def put(data: bytes) -> None:
+            nonlocal position, begun
             left = memoryview(data)
             while left:
                 left = left[out.write(left) :]
             written.feed(data)
+            position += len(data)
+            if position - begun >= _AHEAD:
+                begin_writeback(fd, begun, position - begun)
+                begun = position
             step.advance(len(data))
 
         for segment in segments:
