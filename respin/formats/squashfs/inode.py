@@ -125,7 +125,7 @@ class BlockList(Sequence[Block]):
     def __init__(self, start: int, sizes: "array[int]") -> None:
         self.start = start
         self.sizes = sizes  # as on disk: stored length, STORED_BIT
-        self.offsets = array("Q", accumulate((size & SIZE_MASK for size in sizes), initial=start))
+        self.offsets = array("Q", accumulate(map(SIZE_MASK.__and__, sizes), initial=start))
         self.end = self.offsets.pop()
 
     def __len__(self) -> int:

@@ -68,8 +68,9 @@ class _NewFile:
 
     def hole_bytes(self, block_size: int) -> int:
         """Bytes of blocks that are not stored."""
-        holes = (number for number, field in enumerate(self.fields) if not field & SIZE_MASK)
-        return sum(min(block_size, self.size - number * block_size) for number in holes)
+        stored = [field & SIZE_MASK for field in self.fields]
+        beyond = len(stored) * block_size - self.size if stored and not stored[-1] else 0  # a last hole may be shorter
+        return stored.count(0) * block_size - max(beyond, 0)
 
 
 def splice_file(
