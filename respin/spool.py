@@ -32,6 +32,15 @@ class SparseSpool:
         self._left = limit
 
     @property
+    def state(self) -> Tuple[bool, int]:
+        """What another process that wrote to it has to tell."""
+        return self.on_disk, self._left
+
+    @state.setter
+    def state(self, told: Tuple[bool, int]) -> None:
+        self.on_disk, self._left = told
+
+    @property
     def descriptors(self) -> Tuple[int, int]:
         """``memory`` and ``disk``."""
         return self.memory, self.disk

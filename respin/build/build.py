@@ -88,7 +88,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
         metadata = stack.enter_context(SparseSpool(workspace.path, LIMITS.metadata_in_memory))
-        indexing = Indexing(partial(start.root_image, trust), stack, metadata)
+        indexing = Indexing(partial(start.root_image, trust), stack, [start.fd], metadata)
         base = start.verified(progress)
         node = open_node(base.view(), known(trust))
         require_recent(node, trust)

@@ -1,13 +1,13 @@
-"""Indexing the vendor's root in a thread of its own, while other work goes on."""
+"""Indexing the vendor's root in a process of its own, while other work goes on."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Callable, Optional
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Optional, Sequence, Tuple
 
-from respin.formats.squashfs.nested import NestedView
+from respin.node.beside import Beside
 from respin.node.metadatacopy import MetadataCopy
 from respin.node.rootimage import NestedRoot, RootImage
 from respin.node.treeindex import TreeIndex
@@ -15,47 +15,63 @@ from respin.progress import SILENT, Progress
 from respin.spool import SparseSpool
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What comes back: the index, whether all metadata is copied, blocks read, and what became of the spool."""
+
+    index: Optional[TreeIndex]
+    has_metadata: bool = False
+    blocks_read: int = 0
+    spooled: Optional[Tuple[bool, int]] = None
+
+
 class Indexing:
     """A running :class:`TreeIndex`. ``stack`` ends it, finished or not. A flat root needs no index.
 
-    ``open_root`` runs in the thread, too, and must give an image that nobody else reads.
-    ``spool`` is empty and gets a copy of the metadata.
+    ``open_root`` runs in the other process; ``keep`` are the descriptors that it reads. ``spool`` is empty, gets a copy
+    of the metadata, and is not to be touched before :meth:`wait` returned.
     """
 
     def __init__(
-        self, open_root: Callable[[], RootImage], stack: ExitStack, spool: Optional[SparseSpool] = None
+        self,
+        open_root: Callable[[], RootImage],
+        stack: ExitStack,
+        keep: Sequence[int],
+        spool: Optional[SparseSpool] = None,
     ) -> None:
-        self._stopped = threading.Event()
         self._spool = spool
-        self._nested: Optional[NestedView] = None
-        self._sufficient = False
-        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="index"))
-        stack.callback(self._stopped.set)
-        self._future = pool.submit(self._run, open_root)
+        self._found: Optional[_Found] = None
+        descriptors = [*keep, *(() if spool is None else spool.descriptors)]
+        self._process = Beside(partial(_index, open_root, spool), stack, descriptors)
 
     def wait(self, progress: Progress = SILENT) -> Optional[TreeIndex]:
-        """The index, None for a flat root; raises what the thread met."""
-        if self._future.done():
-            return self._future.result()
-        with progress.step("reading the vendor's root"):
-            return self._future.result()
+        """The index, None for a flat root; raises what was met on the way."""
+        if self._found is None:
+            if self._process.is_done:
+                self._found = self._process.result()
+            else:
+                with progress.step("reading the vendor's root"):
+                    self._found = self._process.result()
+            if self._spool is not None and self._found.spooled is not None:
+                self._spool.state = self._found.spooled
+        return self._found.index
 
     @property
     def has_metadata(self) -> bool:
         """Whether the copy of the metadata has all that e2fsck wants to see; known once :meth:`wait` returned."""
-        return self._sufficient
+        return self._found is not None and self._found.has_metadata
 
     @property
     def blocks_read(self) -> int:
-        """How many compressed blocks had to be read so far."""
-        return 0 if self._nested is None else self._nested.blocks_read
+        """How many compressed blocks had to be read; known once :meth:`wait` returned."""
+        return 0 if self._found is None else self._found.blocks_read
 
-    def _run(self, open_root: Callable[[], RootImage]) -> Optional[TreeIndex]:
-        image = open_root()
-        if not isinstance(image, NestedRoot):
-            return None
-        self._nested = image.nested
-        metadata = None if self._spool is None else MetadataCopy(image.tree, self._spool)
-        index = TreeIndex(image.tree, metadata, self._stopped)
-        self._sufficient = metadata is not None and metadata.sufficient
-        return index
+
+def _index(open_root: Callable[[], RootImage], spool: Optional[SparseSpool]) -> _Found:
+    image = open_root()
+    if not isinstance(image, NestedRoot):
+        return _Found(None)
+    metadata = None if spool is None else MetadataCopy(image.tree, spool)
+    index = TreeIndex(image.tree, metadata)
+    sufficient = metadata is not None and metadata.sufficient
+    return _Found(index, sufficient, image.nested.blocks_read, None if spool is None else spool.state)

@@ -147,12 +147,15 @@ class _Comparison:
         while todo:
             trail, depth = todo.pop()
             directory = self._index.directories[trail[-1]]
+            name = f"directory inode {trail[-1]}"
             for guard in self._guards:
-                guard.enter(f"directory inode {trail[-1]}", trail[-1], directory.size, depth)
+                guard.enter(name, trail[-1], directory.size, depth)
                 guard.found(len(directory.children))
-            kinds = [(self._same[child], child) for child in directory.children]
-            todo += [((*trail, child), depth + 1) for kind, child in kinds if kind == DIRECTORY]
-            if any(kind == UNKNOWN for kind, _ in kinds):
+            kinds = bytes(map(self._same.__getitem__, directory.children))
+            if DIRECTORY in kinds:
+                below = (child for kind, child in zip(kinds, directory.children) if kind == DIRECTORY)
+                todo += [((*trail, child), depth + 1) for child in below]
+            if UNKNOWN in kinds:
                 prefix = self._path(path, trail).rstrip("/")
                 for entry in self._before.scan(self._before.inode(trail[-1])).values():
                     if self._same[entry.inode] == UNKNOWN:

@@ -8,11 +8,11 @@ same in both: kind, attributes, names in it and content.
 from __future__ import annotations
 
 import stat
-import threading
 from array import array
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import repeat
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from respin.byteview import ByteView
@@ -28,6 +28,7 @@ STEP = 1 << 20
 _THREADS = 2
 _MOST_PLACES = 8_000_000  # inodes beyond are compared in full
 _KINDS = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK))
+_NOWHERE = 1 << 64
 UNKNOWN, FILE, DIRECTORY = 0, 1, 2
 
 Range = Tuple[int, int]
@@ -59,6 +60,12 @@ class Ranges:
         number = bisect_right(self._ends, start)
         return number < len(self._starts) and self._starts[number] < end and start < end
 
+    def touching(self, starts: Sequence[int], ends: Sequence[int]) -> List[int]:
+        """The numbers of those ranges, given by where they begin and end, of which :meth:`touch` would say yes."""
+        firsts = [*self._starts, _NOWHERE]
+        nexts = map(bisect_right, repeat(self._ends), starts)
+        return [at for at, (nearest, end) in enumerate(zip(nexts, ends)) if firsts[nearest] < end and starts[at] < end]
+
     def narrowed(self, before: ByteView, after: ByteView, step: int) -> "Ranges":
         """The pieces of ``step`` bytes in the ranges in which the two views do differ.
 
@@ -87,23 +94,22 @@ class Directory(NamedTuple):
 class TreeIndex:
     """What every inode in use of one image depends on. Compact: a few dozen bytes for each.
 
-    ``metadata`` gets a copy of all that is read for it and of the rest of the file system's metadata. ``stopped`` set
-    by another thread ends the reading early; the index is of no use then.
+    ``metadata`` gets a copy of all that is read for it and of the rest of the file system's metadata. The image itself
+    is not kept.
     """
 
-    def __init__(
-        self, root: ExtImage, metadata: Optional[MetadataCopy] = None, stopped: Optional[threading.Event] = None
-    ) -> None:
-        self.root = root
+    def __init__(self, root: ExtImage, metadata: Optional[MetadataCopy] = None) -> None:
+        self._superblock = root.superblock
+        self._size = root.view.size
+        self._tables = _inode_tables(root, root.superblock.group_count)
         self.kinds = bytearray(root.superblock.inode_count + 1)
         self.directories: Dict[int, Directory] = {}
         self._starts = array("Q")
         self._ends = array("Q")
         self._owners = array("Q")
-        self._metadata = metadata
         # An attribute's value in an inode of its own would be one more thing to depend on.
         if "ea_inode" not in root.superblock.features:
-            self._fill(stopped or threading.Event())
+            self._fill(root, metadata)
 
     def same(self, after: ExtImage, changed: Ranges) -> bytearray:
         """For each inode number what it is (FILE, DIRECTORY) if it is surely the same in ``after``, else UNKNOWN.
@@ -113,51 +119,25 @@ class TreeIndex:
         if not self._interpreted_alike(after):
             return bytearray(len(self.kinds))
         kinds = bytearray(self.kinds)
-        for start, end, owner in zip(self._starts, self._ends, self._owners):
-            if changed.touch(start, end):
-                kinds[owner] = UNKNOWN
+        for number in changed.touching(self._starts, self._ends):
+            kinds[self._owners[number]] = UNKNOWN
         for number in self._slots(changed):
             kinds[number] = UNKNOWN
         return kinds
 
-    def _fill(self, stopped: threading.Event) -> None:
-        view = self.root.view
-        if self._metadata is not None:
-            self._metadata.keep_groups()
+    def _fill(self, root: ExtImage, metadata: Optional[MetadataCopy]) -> None:
+        view = root.view
+        if metadata is not None:
+            metadata.keep_groups()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="tree") as pool:
-            for plain, inodes in self.root.sorted_inodes():
-                if stopped.is_set():
-                    return
+            for plain, inodes in root.sorted_inodes():
                 if len(self._owners) < _MOST_PLACES:
                     self._add_plain(plain)
                 if isinstance(view, NestedView):
-                    self._fetch(view, inodes, pool)
+                    _fetch(root, view, inodes, pool)
                 for inode in inodes:
                     if len(self._owners) < _MOST_PLACES:
-                        self._add(inode)
-
-    def _fetch(self, view: NestedView, inodes: Sequence[ExtInode], pool: ThreadPoolExecutor) -> None:
-        """Decompress what the block maps of ``inodes`` lie in, with all processors; the view keeps it for a while."""
-        blocks: Set[int] = set()
-        for inode in inodes:
-            if stat.S_IFMT(inode.mode) in (stat.S_IFREG, stat.S_IFDIR):
-                blocks.update(offset // view.block_size for offset in self.root.map_blocks(inode))
-            if stat.S_ISDIR(inode.mode):
-                blocks.update(self._first_block(inode, view.block_size))
-        if len(blocks) > 1:
-            wanted = sorted(blocks)[: view.cached_blocks]
-            for _ in pool.map(lambda part: _quietly(view, part), [wanted[i::_THREADS] for i in range(_THREADS)]):
-                pass
-
-    def _first_block(self, inode: ExtInode, block_size: int) -> List[int]:
-        """Where a directory's names are to be read, when that is known without reading."""
-        if self.root.map_blocks(inode):
-            return []
-        try:
-            ranges = self.root.data_ranges(inode)
-        except RespinError:
-            return []
-        return [offset // block_size for offset, _ in ranges[:1] if offset is not None]
+                        self._add(root, inode, metadata)
 
     def _add_plain(self, inodes: Sequence[PlainInode]) -> None:
         """Files and links whose slots say all: nothing else has to be read, and e2fsck wants to see nothing else."""
@@ -168,26 +148,26 @@ class TreeIndex:
                 self._ends.append(end)
                 self._owners.append(number)
 
-    def _add(self, inode: ExtInode) -> None:
+    def _add(self, root: ExtImage, inode: ExtInode, metadata: Optional[MetadataCopy]) -> None:
         """Everything that a comparison in full would read of the inode is read here once, so that damage shows."""
         kind = stat.S_IFMT(inode.mode)
         if kind not in _KINDS:
             return
         content: List[Tuple[int, int]] = []
         try:
-            self.root.xattrs(inode)
+            root.xattrs(inode)
             if inode.is_symlink:
-                self.root.readlink(inode)
+                root.readlink(inode)
             if inode.is_file or inode.is_directory or inode.is_symlink:
-                ranges, described = self.root.places(inode)
+                ranges, described = root.places(inode)
                 content = [(offset, length) for offset, length in ranges if offset is not None]
             else:
-                described = self.root.mapping_ranges(inode)
-            entries = self.root.scan(inode) if inode.is_directory else None
+                described = root.mapping_ranges(inode)
+            entries = root.scan(inode) if inode.is_directory else None
         except RespinError:
             return  # it is compared in full if a name leads to it, and the error told then
-        if self._metadata is not None:
-            self._metadata.keep_inode(inode, content, described)
+        if metadata is not None:
+            metadata.keep_inode(inode, content, described)
         for start, length in (*content, *described):
             self._starts.append(start)
             self._ends.append(start + length)
@@ -201,25 +181,50 @@ class TreeIndex:
 
         They do in one that was grown, too, as far as the first one goes, if the inode tables stayed where they were.
         """
-        mine, theirs = self.root.superblock, after.superblock
-        if not same_but_for_size(mine, theirs) or self.root.view.size > after.view.size:
+        if not same_but_for_size(self._superblock, after.superblock) or self._size > after.view.size:
             return False
-        try:
-            groups = range(mine.group_count)
-            return all(self.root.inode_table(group) == after.inode_table(group) for group in groups)
-        except RespinError:
-            return False
+        return self._tables is not None and self._tables == _inode_tables(after, self._superblock.group_count)
 
     def _slots(self, changed: Ranges) -> Iterable[int]:
         """The numbers of the inodes whose slots are touched."""
-        superblock = self.root.superblock
-        size, per_group = superblock.inode_size, superblock.inodes_per_group
-        for group in range(superblock.group_count):
-            table = self.root.inode_table(group)
+        size, per_group = self._superblock.inode_size, self._superblock.inodes_per_group
+        for group, table in enumerate(self._tables or ()):
             for start, end in changed:
                 if start < table + per_group * size and end > table:
                     first, last = max(0, start - table) // size, min(per_group - 1, (end - 1 - table) // size)
                     yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
+
+
+def _inode_tables(root: ExtImage, count: int) -> "Optional[array[int]]":
+    """Where the inode tables of the first ``count`` block groups begin; None if that cannot be known."""
+    try:
+        return array("Q", (root.inode_table(group) for group in range(count)))
+    except RespinError:
+        return None
+
+
+def _fetch(root: ExtImage, view: NestedView, inodes: Sequence[ExtInode], pool: ThreadPoolExecutor) -> None:
+    """Decompress what the block maps of ``inodes`` lie in, with all processors; the view keeps it for a while."""
+    blocks: Set[int] = set()
+    for inode in inodes:
+        if stat.S_IFMT(inode.mode) in (stat.S_IFREG, stat.S_IFDIR):
+            maps = [offset // view.block_size for offset in root.map_blocks(inode)]
+            blocks.update(maps or _first_block(root, inode, view.block_size))
+    if len(blocks) > 1:
+        wanted = sorted(blocks)[: view.cached_blocks]
+        for _ in pool.map(lambda part: _quietly(view, part), [wanted[i::_THREADS] for i in range(_THREADS)]):
+            pass
+
+
+def _first_block(root: ExtImage, inode: ExtInode, block_size: int) -> List[int]:
+    """Where a directory's names are to be read, when that is known without reading."""
+    if not stat.S_ISDIR(inode.mode):
+        return []
+    try:
+        ranges = root.data_ranges(inode)
+    except RespinError:
+        return []
+    return [offset // block_size for offset, _ in ranges[:1] if offset is not None]
 
 
 def _quietly(view: NestedView, numbers: Sequence[int]) -> None:

@@ -37,14 +37,14 @@ class Stock:
 
 
 class StockSource:
-    """Where the vendor's ISO is to come from; its root is indexed from the start, in a thread of its own.
+    """Where the vendor's ISO is to come from; its root is indexed from the start, in a process of its own.
 
-    What the thread meets in bytes that nobody vouches for yet is told when they are known to be the right ones.
-    ``iso`` is the respun ISO, ``base`` the vendor's if it was given; ``stack`` ends everything.
+    What is met there in bytes that nobody vouches for yet is told when they are known to be the right ones.
+    ``iso`` is the respun ISO, read from ``fd``, ``base`` the vendor's if it was given; ``stack`` ends everything.
     """
 
     def __init__(
-        self, iso: ByteView, base: Optional[Path], profiles: Sequence[Profile], tmpdir: Path, stack: ExitStack
+        self, iso: ByteView, fd: int, base: Optional[Path], profiles: Sequence[Profile], tmpdir: Path, stack: ExitStack
     ) -> None:
         self._profiles = tuple(profiles)
         self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
@@ -53,8 +53,8 @@ class StockSource:
             self._base_fd = open_input(base)
             stack.callback(os.close, self._base_fd)
             stack.enter_context(unchanged(self._base_fd, str(base)))
-        self._threads = stack.enter_context(ExitStack())
-        self._indexing = Indexing(self._open_root, stack)
+        self._originals = ExitStack()  # of the other process; they go away with it
+        self._indexing = Indexing(self._open_root, stack, [fd if base is None else self._base_fd])
 
     def verified(self, claim: BaseClaim, progress: Progress) -> Optional[Stock]:
         """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there."""
@@ -79,5 +79,5 @@ class StockSource:
         if self._base is not None:
             view: ByteView = FileView(self._base_fd, str(self._base))
         else:
-            view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._threads)
+            view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._originals)
         return open_node(view, self._profiles).image

@@ -88,7 +88,7 @@ def verify(
         output = open_node(found.view, profiles)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        source = StockSource(found.view, request.base, profiles, workspace.path, stack)
+        source = StockSource(found.view, fd, request.base, profiles, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
         reading = read_output(output, claims, progress, plain=request.plain)
         verify_subject(output.iso, claims, progress, reading)
