@@ -6,7 +6,7 @@ import functools
 import posixpath
 import re
 import unicodedata
-from typing import Iterable, Optional, Pattern, Tuple
+from typing import Dict, Iterable, List, Optional, Pattern, Tuple
 
 from respin.errors import MalformedError
 
@@ -57,10 +57,7 @@ def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
     A pattern is a path in which ``*`` and ``?`` match within one part; ``/**`` at the end covers the directory itself
     and everything below it.
     """
-    any_of_them, matchers = _compile(tuple(patterns))
-    if not any_of_them.fullmatch(path):
-        return None
-    return next(pattern for pattern, matcher in matchers if matcher.fullmatch(path))
+    return _compile(tuple(patterns)).first(path)
 
 
 def may_match_below(directory: str, patterns: Iterable[str]) -> bool:
@@ -85,11 +82,38 @@ def _lead(pattern: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(patterns: Tuple[str, ...]) -> "Tuple[Pattern[str], Tuple[Tuple[str, Pattern[str]], ...]]":
-    """One expression for all of them, as most paths match none, and one for each."""
-    expressions = [_expression(pattern) for pattern in patterns]
-    each = tuple((pattern, re.compile(one, re.DOTALL)) for pattern, one in zip(patterns, expressions))
-    return re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL), each
+def _compile(patterns: Tuple[str, ...]) -> "_Matcher":
+    return _Matcher(patterns)
+
+
+class _Matcher:
+    """Patterns without ``*`` and ``?``, as most are, are looked up; the others make one regular expression."""
+
+    def __init__(self, patterns: Tuple[str, ...]) -> None:
+        self._patterns = patterns
+        self._exact: Dict[str, int] = {}
+        self._trees: Dict[str, int] = {}
+        self._others: List[int] = []
+        for number, pattern in enumerate(patterns):
+            tree = pattern.endswith("/**")
+            body = pattern[:-3] if tree else pattern
+            if "*" in body or "?" in body:
+                self._others.append(number)
+            else:
+                (self._trees if tree else self._exact).setdefault(body, number)
+        expressions = [_expression(patterns[number]) for number in self._others]
+        self._any_other = re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL)
+
+    def first(self, path: str) -> Optional[str]:
+        """The first pattern that covers ``path``."""
+        ends = [end for end, character in enumerate(path) if character == "/"] + [len(path)]
+        found = [self._trees[path[:end]] for end in ends if path[:end] in self._trees]
+        if path in self._exact:
+            found.append(self._exact[path])
+        if self._any_other.fullmatch(path):
+            expressions = ((number, _expression(self._patterns[number])) for number in self._others)
+            found.append(next(number for number, one in expressions if re.fullmatch(one, path, re.DOTALL)))
+        return self._patterns[min(found)] if found else None
 
 
 def _expression(pattern: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from typing import List
@@ -76,6 +77,18 @@ PATHS = st.lists(st.sampled_from(("a", "b", "ab", "aab")), min_size=1, max_size=
 def test_no_directory_above_a_match_is_left_out(path: str, patterns: List[str]) -> None:
     if first_match(path, patterns):
         assert all(may_match_below(directory, patterns) for directory in parents(path))
+
+
+@given(path=PATHS, patterns=st.lists(PATTERNS, max_size=5))
+def test_the_first_pattern_that_covers_a_path_is_found(path: str, patterns: List[str]) -> None:
+    """As regular expressions say it, one by one."""
+    covering = [pattern for pattern in patterns if re.fullmatch(as_expression(pattern), path, re.DOTALL)]
+    assert first_match(path, patterns) == (covering[0] if covering else None)
+
+
+def as_expression(pattern: str) -> str:
+    body, below = (pattern[:-3], "(?:/.*)?") if pattern.endswith("/**") else (pattern, "")
+    return re.escape(body).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") + below
 
 
 def test_directories_that_cannot_hold_a_match_are_left_out() -> None:
