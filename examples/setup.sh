@@ -18,7 +18,7 @@
 #                 mtools dosfstools                          mtools dosfstools
 # example driver  linux-headers-amd64 gcc-12 make            (needs Debian's kernel headers)
 #                 libelf1 libc6-dev                          elfutils-libelf glibc-devel
-# boot, tests     qemu-system-x86 ovmf                       qemu-kvm-core edk2-ovmf
+# boot, tests     qemu-system-x86 ovmf ipxe-qemu pxelinux    qemu-kvm-core edk2-ovmf ipxe-roms-qemu
 # tests           xorriso libarchive-tools gdisk cpio jq     xorriso bsdtar gdisk cpio jq
 #                 p7zip-full grub-pc-bin                     7zip grub2-pc-modules
 #                 gcc python3-dev liblzo2-dev                gcc python3-devel lzo-devel
@@ -33,7 +33,7 @@ packages_respin="python3 python3-venv python3-rpm rpm gnupg gpgv e2fsprogs fuse3
 packages_node="mmdebstrap debian-archive-keyring squashfs-tools genisoimage isomd5sum isolinux syslinux-common
     syslinux-utils grub-efi-amd64-bin grub-common mtools dosfstools"
 packages_driver="gcc-12 make libelf1 libc6-dev"
-packages_boot="qemu-system-x86 ovmf"
+packages_boot="qemu-system-x86 ovmf ipxe-qemu pxelinux"
 packages_test="xorriso libarchive-tools gdisk cpio jq p7zip-full grub-pc-bin gcc python3-dev liblzo2-dev
     erofs-utils db5.3-util"
 

@@ -67,7 +67,7 @@ def server(node: Path) -> Iterator[Server]:
     one.close()
 
 
-def comes_up(network: str, iso: Path, log: str) -> None:
+def comes_up(network: str, iso: Path, log: str, *, uefi: bool = False) -> None:
     """Boot a machine that has nothing but a network, until the Node in ``iso`` says that it is up and well.
 
     It is emulated everywhere: firmware and boot loaders go to and fro between real and protected mode, which KVM inside
@@ -77,11 +77,15 @@ def comes_up(network: str, iso: Path, log: str) -> None:
     command += ["-display", "none", "-no-reboot", "-monitor", "none", "-boot", "n"]
     command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     command += ["-netdev", f"user,id=network,{network}", "-device", "virtio-net-pci,netdev=network"]
+    if uefi:
+        code, variables = qemu.firmware()
+        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
+        command += ["-drive", f"if=pflash,format=raw,snapshot=on,file={variables}"]
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / log).open("wb") as file, Machine(command, file) as machine:
         machine.wait(booted.UP, TIMEOUT)
         found = booted.Booted(machine.console.decode("utf-8", "replace"))
-    booted.check_healthy(found, booted.product_of(iso))
+    booted.check_healthy(found, booted.product_of(iso), firmware="uefi" if uefi else "bios")
     booted.check_plugins(found)
 
 
@@ -97,15 +101,16 @@ def tftp_root(node: Path, directory: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_by_grub_over_tftp(quickstart: Quickstart, node: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("form", "own"), [("i386-pc-pxe", "pxe"), ("x86_64-efi", "efinet")], ids=["bios", "uefi"])
+def test_by_grub_over_tftp(quickstart: Quickstart, node: Path, tmp_path: Path, form: str, own: str) -> None:
     root = tmp_path / "tftp"
     root.mkdir()
     tftp_root(node, root / "node")
     (tmp_path / "early.cfg").write_text("serial\nterminal_output serial\nconfigfile (pxe)/node/grub.cfg\n")
-    modules = ["pxe", "tftp", "linux", "normal", "configfile", "serial", "echo"]
-    command = ["grub-mkimage", "-O", "i386-pc-pxe", "-c", tmp_path / "early.cfg", "-p", "(pxe)/", "-o", root / "grub.0"]
+    modules = [own, "tftp", "linux", "normal", "configfile", "serial", "echo"]
+    command = ["grub-mkimage", "-O", form, "-c", tmp_path / "early.cfg", "-p", "(pxe)/", "-o", root / "grub"]
     subprocess.run([*command, *modules], check=True)
-    comes_up(f"tftp={root},bootfile=/grub.0", quickstart.respun, "pxe-grub.log")
+    comes_up(f"tftp={root},bootfile=/grub", quickstart.respun, f"pxe-grub-{own}.log", uefi=own == "efinet")
 
 
 @pytest.mark.slow

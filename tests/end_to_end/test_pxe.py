@@ -114,6 +114,19 @@ def test_a_respun_iso_is_verified_and_brings_its_arguments(forge: Forge, respun:
     assert f"kernel {URL}/isolinux/vmlinuz0 " in (tmp_path / "node/boot.ipxe").read_text()
 
 
+def test_of_a_stick_only_the_iso_is_taken(forge: Forge, respun: Respun, tmp_path: Path) -> None:
+    stick = tmp_path / "sdx"
+    shutil.copy(respun.iso, stick)
+    os.truncate(stick, stick.stat().st_size + (3 << 20))
+    done = pxe(stick, tmp_path / "node", "--trust", forge.keys.trust)
+    assert done.code == 0, done.err
+    assert done.json["iso"]["sha256"] == sha256(respun.iso)
+    run("sh", "-c", f"cd {tmp_path} && cpio -id --quiet < node/node.iso.cpio")
+    assert filecmp.cmp(tmp_path / "node.iso", respun.iso, shallow=False)
+    done = respin("pxe", stick, "-o", tmp_path / "other", "--json")
+    assert (done.code, done.json["error"]["finding"]) == (2, "odd-name")
+
+
 def test_a_changed_respun_iso_is_refused(forge: Forge, respun: Respun, tmp_path: Path) -> None:
     bad, out = tmp_path / "bad.iso", tmp_path / "out"
     out.mkdir()
