@@ -215,7 +215,8 @@ class Machine:
         if uefi:
             self.write(b"e")
             self.wait(re.compile(rb"initrd"), timeout)
-            self.write(LINE_DOWN + LINE_END + typed + START)
+            # Above the kernel's line stand the entry's name and the rest of its first line, which is empty.
+            self.write(2 * LINE_DOWN + LINE_END + typed + START)
         else:
             self.write(TAB)
             self.wait(re.compile(rb"initrd="), timeout)
