@@ -14,6 +14,7 @@ from respin.byteview import ByteView, same_bytes
 from respin.formats import mediacheck
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
+from respin.formats.squashfs.decodable import of_file, require_decodable
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.medium.edit import NOTHING, MediumEdit, overlaid
@@ -195,6 +196,7 @@ def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, pro
             blocks = same_blocks(output, entry, base, other, progress)
             if name == path:
                 same = blocks
+                require_decodable(output, of_file(output, entry, blocks))
             elif not all(blocks):
                 raise altered(output.view, entry.blocks.start, f"the content of {name} is not the vendor's")
     return same

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from respin.formats.squashfs.decodable import of_extension, require_decodable
 from respin.formats.squashfs.extension import first_other_byte, read_extension
 from respin.formats.squashfs.splice import refuse_data_behind
 from respin.node.rootimage import FlatRoot
@@ -28,5 +29,6 @@ def compare_flat(output: FlatRoot, base: FlatRoot, progress: Progress) -> Tuple[
     if place is not None:
         raise altered(output.squashfs.view, place, "the root image's data is not the vendor's")
     with progress.step("comparing the two root trees"):
+        require_decodable(output.squashfs, of_extension(base.tree, output.tree, extension))
         delta = delta_of(base.tree, output.tree, pairs_of_extension(base.tree, output.tree, extension))
     return extension.data_end - extension.data_start, delta

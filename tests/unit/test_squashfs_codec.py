@@ -20,6 +20,7 @@ from respin.errors import MalformedError, MissingToolError, UnsupportedError
 from respin.formats.squashfs import Compressor, SquashfsImage
 from respin.formats.squashfs.codec import Codec, encode, make_codec
 from respin.formats.squashfs.corrupt import CorruptBlock
+from respin.formats.squashfs.decodable import of_file, require_decodable
 from respin.formats.squashfs.options import GzipOptions, Lz4Options, LzoOptions, Options, XzOptions, ZstdOptions
 from tests.support.images import KiB, MiB, build_squashfs
 
@@ -245,3 +246,66 @@ def test_the_fast_decompressor_gives_what_zlib_gives(
         assert found[0][0] == found[1][0]
     if not damage:
         assert [eof for _content, eof in found] == [True, True]
+
+
+def xz(data: bytes, check: int = lzma.CHECK_CRC32, size: int = 8 * KiB, before: Sequence[Any] = ()) -> bytes:
+    chain = [*before, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": size}]
+    return lzma.compress(data, lzma.FORMAT_XZ, check, filters=chain)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        xz(SAMPLE, lzma.CHECK_CRC64),
+        xz(SAMPLE, lzma.CHECK_SHA256),
+        xz(SAMPLE, size=2 * MiB),
+        xz(SAMPLE, before=[{"id": lzma.FILTER_DELTA, "dist": 4}]),
+        xz(SAMPLE, before=[{"id": lzma.FILTER_X86, "start_offset": 16}]),
+        xz(SAMPLE, before=[{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_ARM}]),
+    ],
+    ids=["crc64", "sha256", "dictionary", "delta", "offset", "two"],
+)
+def test_what_only_another_decoder_than_the_kernels_reads(block: bytes) -> None:
+    """lib/xz of Linux refuses each of them, and the files in such a block could not be read on the Node."""
+    codec = make_codec(XzOptions(128 * KiB))
+    assert codec.decompress(xz(SAMPLE), 8 * KiB) == SAMPLE
+    assert codec.decompress(xz(SAMPLE, before=[{"id": lzma.FILTER_X86}]), 8 * KiB) == SAMPLE
+    assert lzma.decompress(block) == SAMPLE
+    with pytest.raises(CorruptBlock):
+        codec.decompress(block, 8 * KiB)
+
+
+def test_a_zlib_stream_with_a_window_that_there_is_not() -> None:
+    """Intel's library does not look at it; zlib, and so the kernel, does."""
+    codec = make_codec(GzipOptions())
+    block = bytearray(zlib.compress(SAMPLE))
+    codec.check(bytes(block), 8 * KiB)
+    block[0], block[1] = 0x88, 31 - 0x8800 % 31
+    with pytest.raises(CorruptBlock):
+        codec.check(bytes(block), 8 * KiB)
+
+
+def test_a_zstd_frame_with_a_window_above_a_block() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    codec = make_codec(ZstdOptions())
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=22, write_content_size=False)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    block = frame.compress(SAMPLE) + frame.flush()
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(block) == SAMPLE
+    with pytest.raises(CorruptBlock):
+        codec.decompress(block, 8 * KiB)
+
+
+def test_a_block_of_a_file_that_the_kernel_does_not_read(files: Path, tmp_path: Path) -> None:
+    data = bytearray(build_squashfs(tmp_path / "image", files).read_bytes())
+    image = SquashfsImage.open(BytesView(bytes(data), "image"))
+    file = image.file("/text")
+    require_decodable(image, of_file(image, file))
+    block = file.blocks[0]
+    assert block.is_compressed
+    data[block.offset], data[block.offset + 1] = 0x88, 31 - 0x8800 % 31
+    changed = SquashfsImage.open(BytesView(bytes(data), "image"))
+    require_decodable(changed, of_file(changed, file, [True]))
+    with pytest.raises(MalformedError, match="kernel") as caught:
+        require_decodable(changed, of_file(changed, file))
+    assert caught.value.finding == "malformed"

@@ -44,6 +44,9 @@ class Codec(Protocol):
     def decompress(self, data: bytes, limit: int) -> bytes:
         """The content of a compressed block; raises CorruptBlock when that is damaged or more than ``limit`` bytes."""
 
+    def check(self, data: bytes, limit: int) -> None:
+        """As :meth:`decompress`, by the library that refuses what the kernel's refuses, however slow that is."""
+
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         """``data`` compressed as mksquashfs would; the result may be longer than ``data``."""
 
@@ -79,6 +82,29 @@ def _liblzma_version() -> str:
     return str(version().decode("ascii"))
 
 
+def _require_plain_xz(stream: bytes, dictionary: int) -> None:
+    """CorruptBlock for a whole and valid stream that the kernel's decoder refuses (Linux, lib/xz/xz_dec_stream.c).
+
+    It knows CRC32 only, one BCJ filter without options in front of LZMA2, and no larger dictionary than the image's.
+    """
+    flags, at = stream[13], 14
+    if stream[6:8] not in (b"\0\0", b"\0\1"):
+        raise CorruptBlock("its xz stream has another check than CRC32")
+    index = len(stream) - 12 - 4 * (int.from_bytes(stream[-8:-4], "little") + 1)
+    if stream[index : index + 2] != b"\0\1":
+        raise CorruptBlock("its xz stream has several blocks")
+    for present in (flags & 0x40, flags & 0x80):
+        while present and stream[at] & 0x80:
+            at += 1
+        at += 1 if present else 0
+    chain = [stream[at : at + 2], stream[at + 2 : at + 4]] if flags & 3 else [stream[at : at + 2]]
+    if flags & 2 or chain[-1] != b"\x21\1" or (flags & 1 and (chain[0][1:] != b"\0" or not 4 <= chain[0][0] <= 9)):
+        raise CorruptBlock("its xz stream is filtered in a way that the kernel does not know")
+    bits = stream[at + 2 * len(chain)]
+    if (2 | bits & 1) << bits // 2 + 11 > dictionary:
+        raise CorruptBlock("its xz stream asks for a larger dictionary than the image's")
+
+
 class GzipCodec:
     """zlib streams."""
 
@@ -103,6 +129,16 @@ class GzipCodec:
         if not stream.eof:
             raise CorruptBlock("its zlib stream does not end")
         return content
+
+    def check(self, data: bytes, limit: int) -> None:
+        # Intel's library takes what zlib, and so the kernel, does not: windows above 32 KiB, say.
+        stream = zlib.decompressobj()
+        try:
+            content = stream.decompress(data, limit + 1)
+        except zlib.error as error:
+            raise CorruptBlock(str(error)) from error
+        if len(content) > limit or not stream.eof:
+            raise CorruptBlock("its zlib stream does not end where it should")
 
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         best = b""
@@ -145,7 +181,12 @@ class XzCodec:
             raise CorruptBlock(f"it holds more than {limit} bytes")
         if not stream.eof:
             raise CorruptBlock("its xz stream does not end")
+        if content:
+            _require_plain_xz(data[: len(data) - len(stream.unused_data)], max(self._dictionary_size, METADATA_SIZE))
         return content
+
+    def check(self, data: bytes, limit: int) -> None:
+        self.decompress(data, limit)
 
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         size = METADATA_SIZE if metadata else self._dictionary_size

@@ -11,7 +11,7 @@ from typing import Any
 from respin.errors import MissingToolError
 from respin.formats.squashfs.corrupt import CorruptBlock
 from respin.formats.squashfs.options import Lz4Options, LzoOptions, ZstdOptions
-from respin.limits import MiB
+from respin.formats.squashfs.superblock import METADATA_SIZE
 
 
 def _import(module: str, package: str, compression: str, error_name: str) -> Any:
@@ -36,7 +36,8 @@ class ZstdCodec:
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         # Streaming, because the one-shot call would allocate whatever size the frame's header claims.
-        decompressor = self._zstandard.ZstdDecompressor(max_window_size=8 * MiB)
+        # The kernel has room for a window of a block.
+        decompressor = self._zstandard.ZstdDecompressor(max_window_size=max(limit, METADATA_SIZE))
         try:
             with decompressor.stream_reader(data) as reader:
                 content: bytes = reader.read(limit + 1)
@@ -45,6 +46,9 @@ class ZstdCodec:
         if len(content) > limit:
             raise CorruptBlock(f"it holds more than {limit} bytes")
         return content
+
+    def check(self, data: bytes, limit: int) -> None:
+        self.decompress(data, limit)
 
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         packed: bytes = self._zstandard.ZstdCompressor(level=self._level).compress(data)
@@ -65,6 +69,9 @@ class Lz4Codec:
         except (self._block.LZ4BlockError, ValueError, OverflowError) as error:
             raise CorruptBlock(str(error)) from error
         return content
+
+    def check(self, data: bytes, limit: int) -> None:
+        self.decompress(data, limit)
 
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         if self._high_compression:
@@ -88,6 +95,9 @@ class LzoCodec:
         except self._lzo.error as error:
             raise CorruptBlock(str(error)) from error
         return content
+
+    def check(self, data: bytes, limit: int) -> None:
+        self.decompress(data, limit)
 
     def compress(self, data: bytes, *, metadata: bool = False) -> bytes:
         # python-lzo knows lzo1x_1 (level 1) and lzo1x_999 (level 9).
