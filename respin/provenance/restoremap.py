@@ -31,6 +31,7 @@ from respin.writing import write_all
 SCHEMA = "respin.restore/1"
 STEP = 1 << 20
 _CRC = 4
+_ROOM = 1 << 30  # a stream of zeros unpacks to a thousand times its length, and a disk is soon full
 
 # A range of the vendor's ISO: (offset there, offset in the respun ISO, length).
 CopyRange = Tuple[int, int, int]
@@ -166,6 +167,12 @@ def validate(found: RestoreMap, out: ByteView, forbidden: Sequence[Range], where
 
     ``forbidden`` are ranges of the respun ISO that are not the vendor's: statement, slot, media check, the map itself.
     """
+    if found.originals > 2 * out.size + _ROOM:
+        raise MalformedError(
+            f"the restore map's originals would take {found.originals} bytes, for an ISO of {out.size}",
+            where=where,
+            finding="bad-restore-map",
+        )
     position = 0
     for base, source, length in found.copies:
         if length <= 0 or base < position or base + length > found.size:
