@@ -8,17 +8,17 @@ import shutil
 import struct
 import tempfile
 from pathlib import Path
-from typing import List, Sequence
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from respin.byteview import BytesView, FileView
-from respin.errors import MissingToolError, RespinError, UnsupportedError
+from respin.errors import MalformedError, MissingToolError, RespinError, UnsupportedError
 from respin.formats.squashfs import Kind, SquashfsImage
 from respin.formats.squashfs.codec import make_codec
-from respin.formats.squashfs.directory import read_directory, run_headers
+from respin.formats.squashfs.directory import ENTRY, HEADER, read_directory, read_runs, run_headers
 from respin.formats.squashfs.merge import Change, MergedSquashfs, Put, Removal, merge_changes
 from respin.formats.squashfs.merge.grown import GrownTable
 from respin.formats.squashfs.merge.records import Target, write_listing
@@ -482,3 +482,29 @@ class TestRefusals:
         with pytest.raises(UnsupportedError) as caught:
             merge_changes(image, changes)
         assert caught.value.finding == "squashfs-ids"
+
+
+def test_runs_are_found_without_their_entries_and_damage_shows_all_the_same() -> None:
+    rng = random.Random(3)
+    outcomes = set()
+    for _ in range(3000):
+        listing = bytearray()
+        for _ in range(rng.randrange(1, 4)):
+            names = [bytes(rng.choices(b"abc", k=rng.randrange(1, 9))) for _ in range(rng.randrange(1, 5))]
+            listing += HEADER.pack(len(names) - 1, rng.randrange(99), 5)
+            listing += b"".join(ENTRY.pack(1, 0, 2, len(name) - 1) + name for name in names)
+        size = len(listing)
+        if rng.random() < 0.5:
+            listing[rng.randrange(size)] = rng.randrange(256)
+        data = bytes(2) + bytes(listing) + bytes(rng.randrange(4))
+        found = _listed((run.position, run.block) for run in read_runs(data, 2, size, "listing"))
+        assert _listed(run_headers(data, 2, size, "listing")) == found
+        outcomes.add(found is None)
+    assert outcomes == {True, False}
+
+
+def _listed(headers: Iterable[Tuple[int, int]]) -> Optional[List[Tuple[int, int]]]:
+    try:
+        return list(headers)
+    except MalformedError:
+        return None

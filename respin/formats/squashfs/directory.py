@@ -16,6 +16,7 @@ from respin.limits import LIMITS
 MOST_ENTRIES = 500_000
 HEADER = struct.Struct("<III")
 ENTRY = struct.Struct("<HhHH")
+_LENGTH = 6  # where in an entry the length of its name stands
 _KINDS = (Kind.DIRECTORY, *Kind)  # by number; there is no 0
 
 
@@ -98,7 +99,24 @@ def read_runs(content: bytes, offset: int, size: int, where: str) -> Iterator[Ru
 
 def run_headers(content: bytes, offset: int, size: int, where: str) -> Iterator[Tuple[int, int]]:
     """Position in ``content`` and inode block of every run's header, in the listing of ``size`` bytes at ``offset``."""
-    return ((run.position, run.block) for run in read_runs(content, offset, size, where))
+    at, behind = offset, len(content)
+    while at < offset + size:
+        position = at
+        if at + HEADER.size > behind:
+            raise _bad(where, "entries reach behind its end")
+        count, block, _base = HEADER.unpack_from(content, at)
+        at += HEADER.size
+        for _ in range(min(count, 256) + 1):
+            if at + ENTRY.size > behind:
+                raise _bad(where, "entries reach behind its end")
+            at += (
+                ENTRY.size + 1 + (content[at + _LENGTH] | content[at + _LENGTH + 1] << 8)
+            )  # that of its name, less one
+        if at > behind:
+            raise _bad(where, "entries reach behind its end")
+        yield position, block
+    if at != offset + size:
+        raise _bad(where, "entries reach behind its end")
 
 
 def _bad(where: str, what: str) -> MalformedError:
