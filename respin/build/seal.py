@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from respin.node.indexing import Indexing
 from respin.node.knownprofiles import known
 from respin.node.protected import protected_digests
 from respin.plan import InstallPlan
-from respin.progress import Progress
+from respin.progress import SILENT, Progress
 from respin.provenance import evidence, sidecar, slot, statement, subject
 from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMENT, MaskedDigest, RangeDigest, masks
 from respin.provenance.medium import MediumRecord
@@ -37,7 +38,7 @@ from respin.verify.reading import Written, read_back
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, subject_masks, verify_signatures
 from respin.verify.stock import Stock
-from respin.verify.verify import verify_output
+from respin.verify.verify import verify_bytes, verify_content, with_bytes
 from respin.workspace import Output, publish_all, staged_file
 from respin.writing import pwrite_all
 
@@ -193,8 +194,12 @@ def _verify(
     if signer is not None:
         signature = verify_signatures(opened.iso, envelope, trust, tmpdir).trusted
     claims = statement.parse(raw, where=f"{output.target}:/{STATEMENT}")
-    reading = read_back(opened.iso, subject_masks(opened.iso, claims), written, progress)
-    return verify_output(opened, claims, signature, reading, stock, trust, tmpdir, progress), reading.plain
+    with ThreadPoolExecutor(1, thread_name_prefix="read-back") as pool:
+        reading = pool.submit(read_back, opened.iso, subject_masks(opened.iso, claims), written, SILENT)
+        report = verify_content(opened, claims, signature, stock, trust, tmpdir, progress)
+        with progress.step("reading the whole ISO"):
+            found = reading.result()
+    return with_bytes(report, verify_bytes(opened, claims, found, progress)), found.plain
 
 
 def _lint(base: VerifiedBase, output: Output, trust: TrustStore, progress: Progress) -> None:

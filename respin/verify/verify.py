@@ -114,12 +114,35 @@ def verify_output(
     tmpdir: Path,
     progress: Progress,
 ) -> Report:
-    """Verify an opened output whose statement's signature was checked; used by ``build`` on what it is to publish."""
-    links: List[Link] = [words.signature_link(signature)]
+    """Verify an opened output whose statement's signature was checked."""
+    verified = verify_bytes(output, claims, reading, progress)
+    return with_bytes(verify_content(output, claims, signature, stock, trust, tmpdir, progress), verified)
+
+
+def verify_bytes(output: NodeImage, claims: statement.Claims, reading: Reading, progress: Progress) -> Link:
+    """Hold all digests of an opened output against the statement; the link that says so."""
     verify_subject(output.iso, claims, progress, reading)
     media = verify_media_check(output.iso, claims, progress, reading)
-    links.append(Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}"))
     _root_image(output, claims, reading)
+    return Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}")
+
+
+def with_bytes(report: Report, verified: Link) -> Report:
+    """The report of :func:`verify_content` with the link of :func:`verify_bytes`, behind the statement's own."""
+    return replace(report, links=(report.links[0], verified, *report.links[1:]))
+
+
+def verify_content(
+    output: NodeImage,
+    claims: statement.Claims,
+    signature: Optional[TrustedSignature],
+    stock: Optional[Stock],
+    trust: TrustStore,
+    tmpdir: Path,
+    progress: Progress,
+) -> Report:
+    """All but the digests: whoever made the bytes need not wait for these to go on, but must not forget them."""
+    links: List[Link] = [words.signature_link(signature)]
     require_recent(output, trust)
     bundles = verify_evidence(output, claims, trust, tmpdir)
     digests = protected(output, claims)
