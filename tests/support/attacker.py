@@ -225,5 +225,10 @@ def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: 
 class _Blocks(Dict[int, bytes]):
     """Changed blocks in memory, with the interface of those in a file."""
 
+    @property
+    def length(self) -> int:
+        """Bytes of them all."""
+        return sum(map(len, self.values()))
+
     def close(self) -> None:
         """Nothing to give up."""
