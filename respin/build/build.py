@@ -85,10 +85,11 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
     signer = signer_for(request)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
-        verifying = Verifying(request.plugins, trust, workspace.path, stack)
         start = start_from(request, trust, workspace, stack, progress)
         metadata = stack.enter_context(SparseSpool(workspace.path, LIMITS.metadata_in_memory))
         indexing = Indexing(partial(start.root_image, trust), stack, [start.fd], metadata)
+        # Behind the fork of Indexing: what a thread is in the middle of, as an import, a copy would wait for forever.
+        verifying = Verifying(request.plugins, trust, workspace.path, stack)
         base = start.verified(progress)
         node = open_node(base.view(), known(trust))
         require_recent(node, trust)
