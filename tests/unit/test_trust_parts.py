@@ -181,7 +181,7 @@ def test_an_rpm_that_says_yes_to_everything_counts_nothing(
         RPMSIG_VERIFIABLE_TYPE=3, RPMCALLBACK_INST_OPEN_FILE=4,
     )  # fmt: skip
     fd = os.memfd_create("x")
-    job = f'{{"keys": [], "fds": [{fd}, {fd}], "scratch": "/nonexistent"}}'
+    job = f'{{"keys": [], "fds": [{fd}, {fd}], "scratch": "/nonexistent", "bindings": null}}'
     monkeypatch.setitem(sys.modules, "rpm", rpm)
     monkeypatch.setattr(sys, "stdin", io.StringIO(job))
     monkeypatch.setattr("resource.setrlimit", lambda *arguments: None)

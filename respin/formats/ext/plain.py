@@ -29,6 +29,7 @@ _DIRECT = 12
 _ZEROS = (0,) * _DIRECT
 _NO_EXTENT, _ONE_EXTENT = 0xF30A, 0xF30A | 1 << 16  # eh_magic, eh_entries
 _LONGEST_EXTENT = 0x8000
+_MOST_EXTENTS = 4  # for which an inode has room
 # i_mode, i_size, i_links_count, i_flags, twelve of i_block, i_file_acl, i_size_high, its high half
 _SLOT = "<H2xI18xH4xI4x12I16xII4x2xH8x"
 _EXTRA = "H26xII"  # i_extra_isize, and what stands behind 28 and behind 32 bytes of further fields
@@ -94,9 +95,11 @@ class PlainSlots:
         """The same by the root of an extent tree, if that is all of it and has one written extent with all blocks."""
         header, depth, logical, length = slot[4], slot[5] >> 16, slot[7], slot[8] & 0xFFFF
         first = slot[9] | slot[8] >> 16 << 32
-        if header == _NO_EXTENT and not depth and not count:
+        if depth or not 0 < slot[5] & 0xFFFF <= _MOST_EXTENTS:
+            return None
+        if header == _NO_EXTENT and not count:
             return 0
-        if header != _ONE_EXTENT or depth or not slot[5] & 0xFFFF or logical:
+        if header != _ONE_EXTENT or logical:
             return None
         fits = 0 < count <= length <= _LONGEST_EXTENT and 0 < first <= self._block_count - length
         return first if fits else None
