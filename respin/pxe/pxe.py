@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from respin.pxe.proof import Proof, ProofRequest, prove
 from respin.pxe.request import PlanRequest
 from respin.trust import TrustStore
 from respin.unchanged import unchanged
+from respin.workspace import Workspace
+from respin.writing import write_all
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,11 @@ def pxe(request: PxeRequest, progress: Progress = SILENT) -> Written:
         fd = open_input(request.iso)
         stack.callback(os.close, fd)
         with unchanged(fd, str(request.iso)):
-            iso = IsoImage.open(find_iso(FileView(fd, str(request.iso))).view)
+            view: ByteView = find_iso(FileView(fd, str(request.iso))).view
+            if (request.trust, request.checksum, request.sha256) != (None, None, None):
+                fd = _own_copy(view, stack.enter_context(Workspace(request.tmpdir)).path, stack, progress)
+                view = FileView(fd, view.name)
+            iso = IsoImage.open(view)
             profile = _profile(iso, trust)
             plan = plan_network_boot(
                 iso, profile, PlanRequest(request.name or request.iso.name, request.mode, request.url)
@@ -106,6 +113,16 @@ def pxe(request: PxeRequest, progress: Progress = SILENT) -> Written:
             sizes = _write(output, iso, plan, when, progress)
         output.publish()
         return Written(request, profile, plan, proof, sizes, dict(output.sums))
+
+
+def _own_copy(view: ByteView, directory: Path, stack: ExitStack, progress: Progress) -> int:
+    """A copy without a name: what is proved of it holds for all that is read of it later, whoever writes to the ISO."""
+    file = stack.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115
+    with progress.step(f"copying {view.name}", view.size) as step:
+        for piece in chunks(view):
+            write_all(file.fileno(), piece)
+            step.advance(len(piece))
+    return file.fileno()
 
 
 def _profile(iso: IsoImage, trust: Optional[TrustStore]) -> Profile:

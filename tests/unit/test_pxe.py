@@ -6,8 +6,10 @@ The valid world are small ISOs with the files of an example Node and of an oVirt
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Mapping
@@ -25,6 +27,8 @@ from respin.node.recognise import recognise
 from respin.pxe.configs import configurations
 from respin.pxe.model import NetworkPlan
 from respin.pxe.plan import plan_network_boot
+from respin.pxe.proof import Proof, prove
+from respin.pxe.pxe import PxeRequest, pxe
 from respin.pxe.request import PlanRequest
 from tests.support import iso as isos
 from tests.support.iso import VOLUME_ID
@@ -417,3 +421,24 @@ def test_a_table_that_makes_no_sense_is_refused(old: str, new: str, named: str) 
     assert old in OWN
     with pytest.raises(UsageError, match=named.replace(".", r"\.")):
         with_pxe(OWN.replace(old, new))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_is_written_is_what_was_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    """A device gives other bytes after the proof than before it, and no time of its inode tells."""
+    iso = make(tmp_path, {**EXAMPLE, "isolinux/vmlinuz0": b"the vendor's kernel"})
+    digest = hashlib.sha256(iso.read_bytes()).hexdigest()
+
+    def prove_and_change(*arguments: Any) -> Proof:
+        proof = prove(*arguments)
+        changed = iso.read_bytes().replace(b"the vendor's kernel", b"the attacker's one!")
+        with iso.open("r+b") as file:
+            file.write(changed)
+        return proof
+
+    monkeypatch.setattr("respin.pxe.pxe.prove", prove_and_change)
+    monkeypatch.setattr("respin.pxe.pxe.unchanged", lambda *_file: nullcontext())
+    written = pxe(PxeRequest(iso, tmp_path / "out", sha256=digest if asked else None))
+    assert written.proof.sha256 == digest
+    kernel = (tmp_path / "out/isolinux/vmlinuz0").read_bytes()
+    assert (kernel == b"the vendor's kernel") is asked
