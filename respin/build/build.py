@@ -19,6 +19,7 @@ from respin.limits import LIMITS
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import derive_marks, derive_medium, numbered
 from respin.medium.earlyboot import with_early_drivers
+from respin.medium.initrds import Initrds
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.indexing import Indexing
@@ -111,8 +112,9 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
+        initrds = Initrds()
         with progress.step("reaching early boot"):
-            edit = with_early_drivers(plan, edit, made.tree, packages_of(bundles), workspace.path)
+            edit = with_early_drivers(plan, edit, made.tree, packages_of(bundles), initrds, workspace.path)
         edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
         output = stack.enter_context(Output(request.output, force=request.force, reaper=workspace.reaper))
         job = SealJob(
@@ -125,6 +127,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             toolchain=_toolchain(plan),
             restorable=request.restorable,
             indexing=indexing,
+            initrds=initrds,
             installation=installation,
             request=medium,
             edit=edit,

@@ -20,6 +20,7 @@ from respin.formats.openpgp import Signer
 from respin.lint.lint import lint, require_no_new_error
 from respin.medium.derive import MediumRequest
 from respin.medium.edit import MediumEdit
+from respin.medium.initrds import Initrds
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
 from respin.node.indexing import Indexing
@@ -47,9 +48,10 @@ from respin.writing import pwrite_all
 class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
-    ``growth`` says how far the image in it was grown. ``indexing`` is that of the vendor's root; ``installation`` still
-    has its file system check to finish. ``edit`` is what changes on the medium besides the root image, ``request`` what
-    was asked for, ``payload`` where the root image goes as a file.
+    ``growth`` says how far the image in it was grown. ``indexing`` is that of the vendor's root, ``initrds`` has what
+    was taken apart of the vendor's; ``installation`` still has its file system check to finish. ``edit`` is what
+    changes on the medium besides the root image, ``request`` what was asked for, ``payload`` where the root image goes
+    as a file.
     """
 
     base: VerifiedBase
@@ -61,6 +63,7 @@ class SealJob:
     toolchain: Mapping[str, str]
     restorable: bool
     indexing: Indexing
+    initrds: Initrds
     installation: Installation
     request: MediumRequest
     edit: MediumEdit
@@ -121,7 +124,7 @@ def seal(
             signed = slot.encode(sidecar.sign(final, signer))
             with output.writing():
                 pwrite_all(output.fd, signed, placed[f"/{SLOT}"][0])
-    stock = Stock(node, base.claim, job.indexing, protected)
+    stock = Stock(node, base.claim, job.indexing, protected, job.initrds)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
     checked = job.installation.finish(progress)
     _lint(base, output, trust, progress)

@@ -12,10 +12,10 @@ import hashlib
 import lzma
 import re
 import stat
-import zlib
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from respin import inflate
 from respin.byteview import ByteView, chunks
 from respin.errors import MalformedError, UnsupportedError
 from respin.limits import LIMITS
@@ -219,7 +219,7 @@ def _archive(source: _Source, members: Dict[str, Member], contents: Contents) ->
 
 
 _PACKINGS: Tuple[Tuple[bytes, Callable[[], Any]], ...] = (
-    (b"\x1f\x8b", lambda: zlib.decompressobj(31)),
+    (b"\x1f\x8b", lambda: inflate.decompressobj(wbits=31)),
     (b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)),
     (b"\x5d\0\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 28)),
     (b"BZh", bz2.BZ2Decompressor),
@@ -245,5 +245,5 @@ def _unpack(source: _Source, decompressor: Any) -> Iterator[bytes]:
             while not decompressor.eof and (decompressor.unconsumed_tail if is_zlib else not decompressor.needs_input):
                 yield decompressor.decompress(decompressor.unconsumed_tail if is_zlib else b"", _STEP)
         source.back(decompressor.unused_data)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
+    except (*inflate.ERRORS, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
         raise MalformedError(f"a packed archive is damaged: {error}", where=source.name, finding="initrd") from error

@@ -9,44 +9,45 @@ nothing in early boot would find them.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from respin import process
 from respin.byteview import ByteView
-from respin.errors import BuildError, MalformedError, PolicyError, UnsupportedError, VerificationError
+from respin.errors import BuildError, PolicyError, UnsupportedError, VerificationError
 from respin.formats import cpio
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.kernelmodule import module_name, read_module
 from respin.limits import LIMITS
 from respin.medium.driverdisk import Packages, driver_disk
 from respin.medium.edit import Edited, MediumEdit
+from respin.medium.initrds import FOR_DEPMOD, MODULES, Initrds
 from respin.node.kernelfacts import KernelFacts, firmware_paths
 from respin.node.paths import read_file, real_path
 from respin.plan import InstallPlan, PlannedFile
 from respin.roottree import RootTree
-from respin.safepath import relative, show
+from respin.safepath import show
 from respin.segments import Copy, Data
 
 EARLY_BOOT = "early-boot"
-_MODULE = re.compile(r"((?:usr/)?lib/modules/([^/]+))/(.+)", re.DOTALL)
 _IN_ROOT = re.compile(r"/(?:usr/)?lib/modules/([^/]+)/(.+)", re.DOTALL)
 _OPTIONS = "/usr/lib/modprobe.d/"
-_FOR_DEPMOD = frozenset({"modules.order", "modules.builtin", "modules.builtin.modinfo"})
 _ALIGNMENT = 4
 _MOST_STEPS = 1000  # parts of a path, with those of the links on the way
 _TIMEOUT = 300
 
 
 def with_early_drivers(
-    plan: InstallPlan, edit: MediumEdit, after: RootTree[Any], packages: Packages, scratch: Path
+    plan: InstallPlan, edit: MediumEdit, after: RootTree[Any], packages: Packages, initrds: Initrds, scratch: Path
 ) -> MediumEdit:
     """``edit`` with every initrd of the profile extended by the modules that the plugins want in early boot.
 
     ``after`` is the root with the plugins; what is taken of it must have the digest in a package's signed header.
-    ``packages`` is asked for the packages of a driver update disk, ``scratch`` is a private directory. Raises
-    UnsupportedError for an initrd that cannot be extended.
+    ``packages`` is asked for the packages of a driver update disk, ``initrds`` takes the vendor's initrds apart,
+    ``scratch`` is a private directory. Raises UnsupportedError for an initrd that cannot be extended.
     """
     wanted = sorted(set(plan.declared("initrd_modules")))
     if not wanted:
@@ -68,7 +69,7 @@ def with_early_drivers(
         view = iso.file_view(path)
         work = scratch / f"early-boot-{number}"
         work.mkdir()
-        archive = _Extension(plan, after, view, work).archive(wanted, disk)
+        archive = _Extension(plan, after, view, initrds, work).archive(wanted, disk)
         files[path] = (Copy(view.offset, view.size), Data(bytes(-view.size % _ALIGNMENT) + archive))
         edited.append(Edited(path, EARLY_BOOT, detail))
     return edit.joined(MediumEdit(files, {}, tuple(edited)))
@@ -86,11 +87,15 @@ def early_initrds(plan: InstallPlan) -> Tuple[str, ...]:
 class _Extension:
     """What goes behind one initrd. ``directory`` is where the modules of its kernel lie in it."""
 
-    def __init__(self, plan: InstallPlan, after: RootTree[Any], initrd: ByteView, work: Path) -> None:
-        self._plan, self._after, self._work, self._name = plan, after, work, initrd.name
+    def __init__(self, plan: InstallPlan, after: RootTree[Any], initrd: ByteView, initrds: Initrds, work: Path) -> None:
+        self._plan, self._after, self._name = plan, after, initrd.name
+        self._root, self._empty = work / "root", work / "depmod.d"
         self._modules = {name: one for one in plan.files.values() if (name := module_name(one.path))}
-        self._members = cpio.read(initrd, self._keep)
-        found = {match[1]: match[2] for match in map(_MODULE.fullmatch, self._members) if match is not None}
+        apart = initrds.take_apart(initrd, work / "initrd")
+        self._members = apart.members
+        # depmod reads all modules in one directory, and writes there
+        shutil.copytree(apart.directory, self._root, copy_function=os.link)
+        found = {match[1]: match[2] for match in map(MODULES.fullmatch, self._members) if match is not None}
         self._directories = {release: directory for directory, release in sorted(found.items())}
 
     def archive(self, wanted: List[str], disk: Mapping[str, bytes]) -> bytes:
@@ -110,28 +115,10 @@ class _Extension:
         directory = self._directories[release]
         for path, content in files.items():
             if path.startswith(f"{directory}/"):
-                _write(self._work / path, content)
+                _write(self._root / path, content)
         index = self._index(directory, release)
         everything = {**files, **{f"{directory}/{name}": content for name, content in index.items()}}
         return cpio.archive(self._with_directories(everything), self._plan.epoch)
-
-    def _keep(self, name: str) -> Optional[Callable[[bytes], object]]:
-        """Put what depmod reads to where it reads it."""
-        match = _MODULE.fullmatch(name)
-        if match is None or not (module_name(name) or match[3] in _FOR_DEPMOD):
-            return None
-        path = self._work / relative(name, where=self._name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"")
-        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-            raise MalformedError(f"{show(name)} is a file and a directory", where=self._name) from error
-
-        def write(piece: bytes) -> None:
-            with path.open("ab") as stream:
-                stream.write(piece)
-
-        return write
 
     def _release(self, name: str) -> str:
         planned = self._modules.get(name)
@@ -169,7 +156,7 @@ class _Extension:
 
     def _refuse_replaced(self, files: Mapping[str, bytes], wanted: List[str]) -> None:
         """PolicyError where the initrd has a file already that the kernel would put one of ``files`` over."""
-        modules = {module_name(name): name for name in self._members if _MODULE.fullmatch(name)}
+        modules = {module_name(name): name for name in self._members if MODULES.fullmatch(name)}
         taken = [path for path in files if self._is_taken(path)] + [modules[one] for one in wanted if one in modules]
         for path in taken:
             raise PolicyError(
@@ -242,14 +229,13 @@ class _Extension:
 
     def _index(self, directory: str, release: str) -> Mapping[str, bytes]:
         """What depmod makes of all modules together."""
-        base = self._work / directory[: -len(f"lib/modules/{release}")]
-        nothing = self._work / "depmod.d"  # else this machine's configuration would count
-        nothing.mkdir()
-        command = ["depmod", "-C", str(nothing), "-b", str(base), release]
+        base = self._root / directory[: -len(f"lib/modules/{release}")]
+        self._empty.mkdir()  # else this machine's configuration would count
+        command = ["depmod", "-C", str(self._empty), "-b", str(base), release]
         done = process.run(command, check=False, timeout=_TIMEOUT)
         if done.returncode != 0:
             raise BuildError(done.explain(), where=self._name, finding="depmod-failed")
-        made = sorted(path for path in (self._work / directory).glob("modules.*") if path.name not in _FOR_DEPMOD)
+        made = sorted(path for path in (self._root / directory).glob("modules.*") if path.name not in FOR_DEPMOD)
         return {path.name: path.read_bytes() for path in made}
 
     def _with_directories(self, files: Mapping[str, bytes]) -> Mapping[str, Optional[bytes]]:

@@ -11,16 +11,18 @@ from respin.medium.derive import arguments_of, derive_medium
 from respin.medium.driverdisk import Packages, packages_on_disk
 from respin.medium.earlyboot import early_initrds, with_early_drivers
 from respin.medium.edit import MediumEdit
+from respin.medium.initrds import Initrds
 from respin.node.image import NodeImage
 from respin.plan import InstallPlan, Package
 from respin.provenance.medium import MediumRecord
 from respin.verify.report import Link, Status
 
 
-def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, scratch: Path) -> MediumEdit:
+def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, initrds: Initrds, scratch: Path) -> MediumEdit:
     """The changes that the request in the statement and the plugins' manifests lead to on the vendor's ISO.
 
-    ``scratch`` is a private directory. Raises VerificationError when the statement says anything else.
+    ``initrds`` takes the vendor's initrds apart, ``scratch`` is a private directory. Raises VerificationError when the
+    statement says anything else.
     """
     where = output.iso.view.name
     node = plan.node
@@ -28,7 +30,7 @@ def derived(plan: InstallPlan, record: MediumRecord, output: NodeImage, scratch:
         edit = derive_medium(plan, record.request)
     except UsageError as error:
         raise VerificationError(error.what, where=where, remedy=error.remedy, finding="medium") from error
-    edit = with_early_drivers(plan, edit, output.root, _packages(plan, output), scratch)
+    edit = with_early_drivers(plan, edit, output.root, _packages(plan, output), initrds, scratch)
     edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, output.iso.file_view(output.squashfs_path))
     changed = tuple(sorted(edit.changed_paths(node.iso)))
     if (edit.edited, changed) != (record.edited, record.files):

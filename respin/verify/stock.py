@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 from respin.byteview import ByteView, FileView
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
+from respin.medium.initrds import Initrds
 from respin.node.base import BaseClaim, open_input, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
@@ -27,13 +28,14 @@ from respin.unchanged import unchanged
 class Stock:
     """The vendor's ISO to compare with, its digest verified, and who says what it must be.
 
-    ``indexing`` and ``protected`` are what is being read, or was read of its root before, if anything.
+    ``indexing``, ``protected`` and ``initrds`` are what is being read, or was read of it before, if anything.
     """
 
     node: NodeImage
     claim: BaseClaim
     indexing: Optional[Indexing] = None
     protected: Optional[Mapping[str, ProtectedDigest]] = None
+    initrds: Initrds = field(default_factory=Initrds)
 
 
 class StockSource:

@@ -158,7 +158,7 @@ def verify_content(
         require_same_profile(output, node)
         plan = proven_plan(node, bundles, claims, tmpdir)
         require_same_policy(output, claims, plan.selinux)
-        edit = derived(plan, claims.medium, output, Path(tempfile.mkdtemp(dir=tmpdir)))
+        edit = derived(plan, claims.medium, output, stock.initrds, Path(tempfile.mkdtemp(dir=tmpdir)))
         found = compare_with_base(output, node, progress, stock.indexing, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:

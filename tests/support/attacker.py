@@ -14,7 +14,8 @@ import os
 import subprocess
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 
@@ -22,14 +23,16 @@ from respin.build import build as build_module
 from respin.build import newroot as newroot_module
 from respin.build import seal as seal_module
 from respin.build.prepare import BuildRequest
-from respin.byteview import FileView
+from respin.byteview import ByteView, FileView
 from respin.formats.ext.shown import Shown
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
-from respin.root.install import Installation
+from respin.root.delta import Delta
+from respin.root.install import Installed, InstallJob
 from tests.support import rawiso
 from tests.support.forge import Forge
+from tests.support.images import run
 from tests.support.keys import KeyWorld
 
 B = 2048
@@ -155,40 +158,68 @@ def evil_build(
     """A signed respin in which the author changed the root by debugfs ``commands`` behind the plugin's back."""
     real_install = build_module.install
 
-    def install(*arguments: Any, **keywords: Any) -> Installation:
-        installation = real_install(*arguments, **keywords)
-        installed = installation.installed
-        job = arguments[0]
-        view = FileView(job.iso_fd, job.iso_name, job.squashfs_offset, job.squashfs_size)
-        nested = SquashfsImage.open(view).open_file(job.image_path)
-        patched = PatchedView(nested, installed.changed_blocks, installed.image_size)
-        vendor = PatchedView(nested, {}, installed.image_size)
+    def install(job: InstallJob, judge: Callable[[Delta], None], **keywords: Any) -> Any:
+        if plugin not in _INSTALLED:
+            _INSTALLED[plugin] = _InstalledImage.of(job, real_install(job, judge, **keywords).installed, plugin)
+        honest = _INSTALLED[plugin]
         image = output.with_suffix(".image")
-        with image.open("wb") as file:
-            file.truncate(patched.size)
-            for index in range(patched.blocks_total):
-                if index in installed.changed_blocks or vendor.block(index).strip(b"\0"):
-                    file.seek(index * patched.block_size)
-                    file.write(patched.block(index))
+        run("cp", "--sparse=always", honest.image, image)
         prepare(image)
         script = "\n".join(commands) + "\n"
         command = ["debugfs", "-w", "-f", "-", image]
         environment = {**os.environ, "E2FSPROGS_FAKE_TIME": str(job.epoch)}
         done = subprocess.run(command, input=script, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
-        changed: Dict[int, bytes] = {}
-        with image.open("rb") as file:
-            for index in range(patched.blocks_total):
-                file.seek(index * patched.block_size)
-                data = file.read(patched.block_size)
-                if data != vendor.block(index):
-                    changed[index] = data
+        installed = dataclasses.replace(honest.installed, changed_blocks=honest.with_changes_of(job, image))
         image.unlink()
-        installation.installed = dataclasses.replace(installed, changed_blocks=_Blocks(changed))
-        return installation
+        return SimpleNamespace(installed=installed, check=lambda **_: None, finish=lambda _: 0)
 
     monkeypatch.setattr(build_module, "install", install)
     return _build_without_rules(forge, plugin, output, monkeypatch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InstalledImage:
+    """What the honest installation of a plugin gave: authors who change it do not each have to wait for one."""
+
+    installed: Installed
+    blocks: Mapping[int, bytes]
+    image: Path
+
+    @classmethod
+    def of(cls, job: InstallJob, installed: Installed, plugin: Path) -> "_InstalledImage":
+        """The image lies beside the plugin, and goes when that does."""
+        blocks = dict(installed.changed_blocks)
+        patched, vendor = (PatchedView(_nested(job), changed, installed.image_size) for changed in (blocks, {}))
+        image = plugin.with_suffix(".image")
+        with image.open("wb") as file:
+            file.truncate(patched.size)
+            for index in range(patched.blocks_total):
+                if index in blocks or vendor.block(index).strip(b"\0"):
+                    file.seek(index * patched.block_size)
+                    file.write(patched.block(index))
+        return cls(installed, blocks, image)
+
+    def with_changes_of(self, job: InstallJob, image: Path) -> "_Blocks":
+        """The blocks that differ from the vendor's in ``image``, a changed copy."""
+        vendor = PatchedView(_nested(job), {}, self.installed.image_size)
+        changed = dict(self.blocks)
+        with self.image.open("rb") as before, image.open("rb") as after:
+            for index in range(vendor.blocks_total):
+                data = after.read(vendor.block_size)
+                if before.read(vendor.block_size) != data:
+                    changed[index] = data
+                    if data == vendor.block(index):
+                        del changed[index]
+        return _Blocks(changed)
+
+
+_INSTALLED: Dict[Path, _InstalledImage] = {}
+
+
+def _nested(job: InstallJob) -> ByteView:
+    view = FileView(job.iso_fd, job.iso_name, job.squashfs_offset, job.squashfs_size)
+    return SquashfsImage.open(view).open_file(job.image_path)
 
 
 def evil_flat_build(
@@ -206,7 +237,9 @@ def evil_flat_build(
 
 def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_module, "require_none", lambda findings: None)
+    monkeypatch.setattr(build_module, "_judge", lambda *arguments: None)
     monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, "0" * 64))
+    monkeypatch.setattr(seal_module, "_lint", lambda *arguments: None)
     monkeypatch.setattr(Shown, "require", lambda *arguments, **keywords: None)
     build_module.build(
         BuildRequest(

@@ -18,6 +18,7 @@ from respin.formats.kernelmodule import read_module
 from respin.formats.lspci import parse
 from respin.formats.modulesignature import signer
 from respin.medium.earlyboot import _Extension
+from respin.medium.initrds import Initrds
 from respin.node.kernelfacts import firmware_paths
 
 RELEASE = "6.1.0-test"
@@ -85,7 +86,7 @@ def extension(
     }
     plan: Any = SimpleNamespace(files=planned, node=SimpleNamespace(root=Root(vendor)), epoch=1)
     after: Any = Root({**vendor, **files})
-    made = _Extension(plan, after, BytesView(initrd, "initrd"), tmp_path).archive(["new"], disk)
+    made = _Extension(plan, after, BytesView(initrd, "initrd"), Initrds(), tmp_path).archive(["new"], disk)
     return cpio.read(BytesView(made, "added"))
 
 
@@ -125,16 +126,14 @@ def test_what_only_the_initrd_has_stays(
 @pytest.mark.parametrize("names", [("a.ko", "a.ko/b.ko"), ("a.ko/b.ko", "a.ko")])
 def test_an_initrd_with_a_file_that_is_a_directory(names: "tuple[str, str]", tmp_path: Path) -> None:
     archive = cpio.archive({f"{MODULES}/{name}": b"x" for name in names}, 0)
-    plan: Any = SimpleNamespace(files={})
     with pytest.raises(MalformedError):
-        _Extension(plan, plan, BytesView(archive, "initrd"), tmp_path)
+        Initrds().take_apart(BytesView(archive, "initrd"), tmp_path / "work")
 
 
 def test_an_initrd_that_leads_out_of_the_scratch_directory(tmp_path: Path) -> None:
     archive = cpio.archive({"lib/modules/../../../out.ko": b"x"}, 0)
-    plan: Any = SimpleNamespace(files={})
     with pytest.raises(MalformedError):
-        _Extension(plan, plan, BytesView(archive, "initrd"), tmp_path / "work")
+        Initrds().take_apart(BytesView(archive, "initrd"), tmp_path / "work")
     assert list(tmp_path.rglob("out.ko")) == []
 
 

@@ -10,8 +10,9 @@ import ctypes
 import importlib
 import lzma
 import zlib
-from typing import Any, Callable, Dict, List, Protocol, Tuple
+from typing import Any, Dict, List, Protocol, Tuple
 
+from respin import inflate
 from respin.formats.squashfs.codec_optional import Lz4Codec, LzoCodec, ZstdCodec
 from respin.formats.squashfs.corrupt import CorruptBlock
 from respin.formats.squashfs.options import (
@@ -23,15 +24,6 @@ from respin.formats.squashfs.options import (
 )
 from respin.formats.squashfs.superblock import METADATA_SIZE
 from respin.limits import MiB
-
-_inflating: Callable[[], Any]
-_INFLATE_ERRORS: Tuple[Any, ...]
-try:  # decompresses the same streams to the same bytes in less than half the time
-    from isal import isal_zlib
-except ImportError:
-    _inflating, _INFLATE_ERRORS = zlib.decompressobj, (zlib.error,)
-else:
-    _inflating, _INFLATE_ERRORS = isal_zlib.decompressobj, (isal_zlib.error, zlib.error)
 
 
 class Codec(Protocol):
@@ -119,10 +111,10 @@ class GzipCodec:
         self._strategies = chosen or [zlib.Z_DEFAULT_STRATEGY]
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        stream = _inflating()
+        stream = inflate.decompressobj()
         try:
             content: bytes = stream.decompress(data, limit + 1)
-        except _INFLATE_ERRORS as error:
+        except inflate.ERRORS as error:
             raise CorruptBlock(str(error)) from error
         if len(content) > limit:
             raise CorruptBlock(f"it holds more than {limit} bytes")
