@@ -1,5 +1,7 @@
 """One splice as a program of its own, to be measured: plan, copy in one pass; --digest makes the media check, too.
 
+It ends when the output is on the disk.
+
 Prints the peak of its memory in bytes: what wait4(2) tells is never less than what the process had that started it.
 """
 
@@ -16,8 +18,10 @@ from respin.fanout import FanOut
 from respin.formats.iso9660 import IsoImage, NewFile, Place, plan_splice
 from respin.formats.mediacheck import MediaCheckHasher
 from respin.segments import Copy, Data, Segment, Zeros
+from respin.writing import begin_writeback
 
 _STEP = 1 << 20
+_AHEAD = 8 << 20  # bytes that are left to the disk at once
 SLOT = "/respin.sig"
 STATEMENT = "/respin.json"
 
@@ -54,6 +58,7 @@ def main(base: str, out: str, replaced: str, content: str, *options: str) -> Non
             digest.close()
         if hasher is not None and plan.media_check_field is not None:
             os.pwrite(target.fileno(), hasher.field(), plan.media_check_field[0])
+        os.fsync(target.fileno())
 
 
 def _copy(
@@ -63,13 +68,14 @@ def _copy(
     end = offset + length
     while offset < end:
         if update is None:
-            done = os.copy_file_range(source, target, end - offset, offset, position)
+            done = os.copy_file_range(source, target, min(_AHEAD, end - offset), offset, position)
         else:
             data = os.pread(source, min(_STEP, end - offset), offset)
             update(data)
             done = os.pwrite(target, data, position)
         if not done:
             raise SystemExit("the base became shorter while it was copied")
+        begin_writeback(target, position, done)
         offset, position = offset + done, position + done
 
 
