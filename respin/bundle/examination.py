@@ -8,6 +8,7 @@ from typing import Mapping
 from respin.bundle import packing
 from respin.bundle.manifest import Manifest, RpmMember
 from respin.bundle.members import Bundle, Member
+from respin.digest import sha256_hex
 from respin.errors import MalformedError, VerificationError
 from respin.formats.rpmfile import RpmHeader
 
@@ -56,6 +57,13 @@ def check_files(manifest: Manifest, bundle: Bundle) -> Mapping[str, Member]:
 
 def check_identity(rpm: RpmMember, header: RpmHeader, bundle: Bundle) -> None:
     """Raise VerificationError unless the package is the one the manifest names and its file is called after it."""
+    if sha256_hex(header.raw) != rpm.header_sha256:
+        raise VerificationError(
+            "the package has another header than the manifest says",
+            where=place(bundle.path, rpm.path),
+            remedy="have the bundle made again with `respin bundle create`",
+            finding="header-mismatch",
+        )
     if (header.nevra, member_name(header)) != (rpm.nevra, rpm.path):
         raise VerificationError(
             f"the package is {header.nevra}, the manifest says {rpm.nevra}",

@@ -114,14 +114,24 @@ class FileMember:
 
 @dataclass(frozen=True)
 class RpmMember:
-    """An RPM of the bundle and what it is: ``NAME-[EPOCH:]VERSION-RELEASE.ARCH``."""
+    """An RPM of the bundle and what it is: ``NAME-[EPOCH:]VERSION-RELEASE.ARCH``.
+
+    ``sha256`` is that of the file, ``header_sha256`` that of its main header (rpm's SHA256HEADER): a respun ISO carries
+    the header alone, and a package may be built and signed twice under one name.
+    """
 
     path: str
     nevra: str
     sha256: str
+    header_sha256: str
 
     def to_json(self) -> Dict[str, Any]:
-        return {"path": self.path, "nevra": self.nevra, "sha256": self.sha256}
+        return {
+            "path": self.path,
+            "nevra": self.nevra,
+            "sha256": self.sha256,
+            "header_sha256": self.header_sha256,
+        }
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,12 @@ def _file(fields: Fields, where: str) -> FileMember:
 
 
 def _rpm(fields: Fields) -> RpmMember:
-    found = RpmMember(fields.text("path"), fields.text("nevra", pattern=_NEVRA), fields.sha256("sha256"))
+    found = RpmMember(
+        fields.text("path"),
+        fields.text("nevra", pattern=_NEVRA),
+        fields.sha256("sha256"),
+        fields.sha256("header_sha256"),
+    )
     fields.done()
     return found
 

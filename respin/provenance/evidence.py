@@ -23,6 +23,7 @@ from respin.bundle import Manifest, VerifiedBundle, effects, lint, parse_manifes
 from respin.bundle.packing import BLOCK, header, padding
 from respin.bundle.schema import subject_name
 from respin.byteview import ByteView
+from respin.digest import sha256_hex
 from respin.errors import MalformedError, VerificationError
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
@@ -122,9 +123,11 @@ def verify_bundles(
                 where=f"{where}:{main}",
                 tmpdir=tmpdir,
             )
-            if proven.header.nevra != rpm.nevra:
+            if (proven.header.nevra, sha256_hex(proven.header.raw)) != (rpm.nevra, rpm.header_sha256):
                 raise VerificationError(
-                    f"it is the header of {proven.header.nevra}", where=f"{where}:{main}", finding="evidence"
+                    f"it is a header of {proven.header.nevra}, and not the one that the manifest names",
+                    where=f"{where}:{main}",
+                    finding="evidence",
                 )
             packages.append(ProvenPackage(proven.header, rpm.sha256, proven.signer))
             left -= {main, *signatures}

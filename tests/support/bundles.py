@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
@@ -187,6 +188,16 @@ class BundleWorld:
                 entry["sha256"] = digest
                 if "size" in entry:
                     entry["size"] = len(data)
+                elif data.startswith(b"\xed\xab\xee\xdb"):
+                    with tempfile.NamedTemporaryFile() as file:
+                        Path(file.name).write_bytes(data)
+                        entry["header_sha256"] = header_sha256(Path(file.name))
+
+
+def header_sha256(package: Path) -> str:
+    """The SHA-256 of a package's main header, as rpm prints it."""
+    query = ("rpm", "-qp", "--nosignature", "--nodigest", "--qf", "%{SHA256HEADER}", package)
+    return subprocess.run(query, check=True, capture_output=True, text=True).stdout
 
 
 def spell(manifest: Any) -> bytes:

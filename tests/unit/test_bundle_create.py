@@ -15,7 +15,7 @@ import pytest
 
 from respin.bundle import create
 from respin.errors import MalformedError, PolicyError, RespinError, UnsupportedError, UsageError
-from tests.support.bundles import KERNEL, SPEC, BundleWorld, bundle_world
+from tests.support.bundles import KERNEL, SPEC, BundleWorld, bundle_world, header_sha256
 from tests.support.keys import KeyWorld
 
 
@@ -74,6 +74,7 @@ def test_the_members_are_the_files_and_the_manifest_names_them(world: BundleWorl
     named = [(one["path"], one["size"], one["sha256"]) for one in manifest["files"]]
     assert named == [(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in members.items()]
     assert world.unsigned.name == "exnic-1.2-1.x86_64.plugin.tar"
+    assert [one["header_sha256"] for one in manifest["rpms"]] == [header_sha256(rpm) for rpm in world.rpms]
 
 
 def test_gnu_tar_would_pack_the_same_bytes(world: BundleWorld) -> None:

@@ -15,6 +15,7 @@ from respin.bundle.schema import subject_name
 from respin.errors import MalformedError, RespinError, UnsupportedError
 from tests.support.bundles import spell
 
+H = "55" * 32
 VALID: Dict[str, Any] = {
     "schema": "respin.plugin/1",
     "name": "exnic",
@@ -53,8 +54,8 @@ VALID: Dict[str, Any] = {
         {"path": "rpms/b.rpm", "size": 1000, "sha256": "33" * 32},
     ],
     "rpms": [
-        {"path": "rpms/a.rpm", "nevra": "kmod-exnic-1:1.0-1.x86_64", "sha256": "22" * 32},
-        {"path": "rpms/b.rpm", "nevra": "exnic-tools-1.0~rc1-1.noarch", "sha256": "33" * 32},
+        {"path": "rpms/a.rpm", "nevra": "kmod-exnic-1:1.0-1.x86_64", "sha256": "22" * 32, "header_sha256": H},
+        {"path": "rpms/b.rpm", "nevra": "exnic-tools-1.0~rc1-1.noarch", "sha256": "33" * 32, "header_sha256": H},
     ],
     "conflicts": ["othernic", "x*"],
     "after": ["base-tools"],
@@ -179,6 +180,7 @@ BAD = [
     at("rpms", 0, "sha256", "44" * 32),
     at("rpms", 0, "nevra", "exnic-tools-1.0~rc1-1.noarch"),
     at("rpms", 0, "nevra", "nonsense"),
+    at("rpms", 0, "header_sha256", "xy"),
     at("conflicts", ["a/b"]),
     at("after", ["x*"]),
     at("after", "x"),

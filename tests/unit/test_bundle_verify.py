@@ -337,6 +337,13 @@ def test_a_package_under_another_name(world: BundleWorld, trust: TrustStore, tmp
     refused(data, VerificationError, trust, tmpdir, finding="nevra-mismatch")
 
 
+def test_a_package_with_another_header_than_the_manifest_says(
+    world: BundleWorld, trust: TrustStore, tmpdir: Path
+) -> None:
+    data = world.changed(lambda manifest: manifest["rpms"][1].update(header_sha256="ab" * 32))
+    assert DRIVER in str(refused(data, VerificationError, trust, tmpdir, finding="header-mismatch"))
+
+
 # -- packages ----------------------------------------------------------------------------------------------------------
 
 
