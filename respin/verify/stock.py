@@ -59,10 +59,18 @@ class StockSource:
         self._indexing = Indexing(self._open_root, stack, [fd if base is None else self._base_fd])
 
     def verified(self, claim: BaseClaim, progress: Progress) -> Optional[Stock]:
-        """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there."""
+        """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there.
+
+        A restore map has to bring it back also where it was given: bytes that nobody reads could be anything.
+        """
+        given: Optional[ByteView] = None
         if self._base is not None:
-            view: ByteView = verify_base(self._base_fd, self._base, claim, progress).view()
-            return Stock(open_node(view, self._profiles), claim, self._indexing)
+            given = verify_base(self._base_fd, self._base, claim, progress).view()
+        restored = self._restored(claim, progress)
+        view = restored if given is None else given
+        return None if view is None else Stock(open_node(view, self._profiles), claim, self._indexing)
+
+    def _restored(self, claim: BaseClaim, progress: Progress) -> Optional[ByteView]:
         iso = IsoImage.open(self._iso)
         if f"/{RESTORE}" not in iso.files:
             return None
@@ -75,7 +83,7 @@ class StockSource:
                 remedy="this is not a respin of that vendor's release; do not use it",
                 finding="base-digest",
             )
-        return Stock(open_node(restored, self._profiles), claim, self._indexing)
+        return restored
 
     def _open_root(self) -> RootImage:
         if self._base is not None:
