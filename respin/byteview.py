@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Iterator, Protocol, Tuple
+from typing import BinaryIO, Callable, Iterator, Protocol, Tuple
 
 from respin.errors import BuildError, MalformedError
 
@@ -49,30 +49,27 @@ class FileView:
         return self._name
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self, offset, length)
-        chunks = []
-        position, left = self.offset + offset, length
-        while left:
-            try:
-                chunk = os.pread(self._fd, left, position)
-            except OSError as error:
-                raise BuildError(
-                    f"byte {position} cannot be read: {error.strerror}",
-                    where=self._name,
-                    remedy="look at the kernel's log: the medium or the file system is damaged, or was taken away",
-                    finding="cannot-read",
-                ) from error
-            if not chunk:
-                raise MalformedError(
-                    f"the file ends at byte {position} where {left} more bytes were expected",
-                    where=self._name,
-                    remedy="the file is truncated, or was shortened while it was read; fetch it again",
-                    finding="truncated",
-                )
-            chunks.append(chunk)
-            position += len(chunk)
-            left -= len(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return read_pieces(self, offset, length, self._piece)
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        position = self.offset + offset
+        try:
+            piece = os.pread(self._fd, length, position)
+        except OSError as error:
+            raise BuildError(
+                f"byte {position} cannot be read: {error.strerror}",
+                where=self._name,
+                remedy="look at the kernel's log: the medium or the file system is damaged, or was taken away",
+                finding="cannot-read",
+            ) from error
+        if not piece:
+            raise MalformedError(
+                f"the file ends at byte {position} where {length} more bytes were expected",
+                where=self._name,
+                remedy="the file is truncated, or was shortened while it was read; fetch it again",
+                finding="truncated",
+            )
+        return piece
 
 
 def file_size(fd: int) -> int:
@@ -143,6 +140,18 @@ def check_range(view: ByteView, offset: int, length: int) -> None:
             remedy="the file is truncated or damaged; fetch it again and compare its checksum",
             finding="truncated",
         )
+
+
+def read_pieces(view: ByteView, offset: int, length: int, piece: Callable[[int, int], bytes]) -> bytes:
+    """Read ``view`` where its bytes lie in pieces: ``piece`` gives one to ``length`` of them from an offset inside."""
+    check_range(view, offset, length)
+    pieces = []
+    while length:
+        found = piece(offset, length)
+        pieces.append(found)
+        offset += len(found)
+        length -= len(found)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def origin(view: ByteView, offset: int, length: int) -> Tuple[ByteView, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from respin.formats.iso9660.image import IsoImage
 from respin.formats.lspci import PciDevice
 from respin.medium.derive import NO_REQUEST, derive_marks, derive_medium
 from respin.medium.driverdisk import disk_packages, left_off
-from respin.node.base import claim_from_checksum, claim_pinned, open_input, read_small, verify_base
+from respin.node.base import NOT_VERIFIED, claim_given, opened, read_small, verify_base
 from respin.node.devices import Alias, Taker, pci_aliases, takers, vendor_aliases
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
@@ -29,7 +28,6 @@ from respin.policy.preflight import judge_plan
 from respin.progress import SILENT, Progress
 from respin.provenance.carrier import find_iso
 from respin.trust import TrustStore
-from respin.unchanged import unchanged
 from respin.verify.root import require_recent
 from respin.verify.statement import is_respun
 from respin.workspace import Workspace
@@ -118,9 +116,7 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> Checked:
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
-        fd = open_input(request.base)
-        stack.callback(os.close, fd)
-        stack.enter_context(unchanged(fd, str(request.base)))
+        fd = stack.enter_context(opened(request.base))
         view = find_iso(FileView(fd, str(request.base))).view
         if is_respun(IsoImage.open(view)):
             raise UsageError(
@@ -130,7 +126,7 @@ def check(request: CheckRequest, progress: Progress = SILENT) -> Checked:
             )
         vouched = _verify(request, fd, trust, workspace, progress)
         node = open_node(view, known(trust))
-        require_recent(node, trust)
+        require_recent(node.iso, node.identity, trust)
         bundles = verifying.wait(progress)
         plan = plan_for(node, bundles, workspace)
         with progress.step("judging the plan"):
@@ -161,15 +157,8 @@ def _medium(plan: InstallPlan) -> Iterator[Finding]:
 
 def _verify(request: CheckRequest, fd: int, trust: TrustStore, workspace: Workspace, progress: Progress) -> str:
     """Verify the base if the request says what it must be; who says so."""
-    if request.base_checksum is not None and request.base_sha256 is not None:
-        raise UsageError("--base-checksum and --base-sha256 are both given", remedy="give one of them")
-    if request.base_checksum is not None:
-        claim = claim_from_checksum(request.base_checksum, request.base.name, trust, workspace.path)
-    elif request.base_sha256 is not None:
-        claim = claim_pinned(request.base_sha256, request.base.name)
-    else:
-        return "not verified"
-    return verify_base(fd, request.base, claim, progress).claim.kind
+    claim = claim_given(request.base_checksum, request.base_sha256, request.base.name, trust, workspace.path)
+    return NOT_VERIFIED if claim is None else verify_base(fd, request.base, claim, progress).claim.kind
 
 
 def _places(node: NodeImage, plan: InstallPlan, drivers: Sequence[Driver]) -> List[Tuple[str, str]]:

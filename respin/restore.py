@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from respin.byteview import FileView
 from respin.errors import VerificationError
 from respin.formats import mediacheck
 from respin.formats.iso9660.image import IsoImage
-from respin.node.base import open_input
+from respin.node.base import opened
 from respin.progress import SILENT, Progress
 from respin.provenance import restoremap
 from respin.provenance.carrier import find_iso
@@ -39,9 +38,7 @@ def restore(iso_path: Path, output_path: Path, tmpdir: Optional[Path], *, force:
     refuse_inputs((output_path,), (iso_path,))
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(tmpdir))
-        fd = open_input(iso_path)
-        stack.callback(os.close, fd)
-        stack.enter_context(changes_told(fd, str(iso_path)))
+        fd = stack.enter_context(opened(iso_path, changes_told))
         iso = IsoImage.open(find_iso(FileView(fd, str(iso_path))).view)
         output = stack.enter_context(Output(output_path, force=force, reaper=workspace.reaper))
         view = open_restored(iso, workspace.path, stack)

@@ -5,7 +5,6 @@ Nothing is verified here; ``respin verify`` holds the database against the plugi
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -17,14 +16,13 @@ from respin.errors import MalformedError, UsageError, VerificationError
 from respin.formats.cyclonedx import Bom, Component
 from respin.formats.rpmfile import RpmHeader
 from respin.node import rpmdb
-from respin.node.base import open_input
+from respin.node.base import opened
 from respin.node.image import ReadableNode, open_readable
 from respin.node.knownprofiles import built_in
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
 from respin.provenance.purl import package_url
-from respin.unchanged import unchanged
 from respin.verify.statement import is_respun, read_statement
 from respin.workspace import Workspace, write_file
 
@@ -65,14 +63,10 @@ def sbom(request: SbomRequest, progress: Progress = SILENT) -> Sbom:
 
     Raises UsageError when nothing was added to it, UnsupportedError for a layout or a database that can't be read.
     """
-    fd = open_input(request.iso)
-    try:
-        with Workspace(request.tmpdir) as workspace, unchanged(fd, str(request.iso)):
-            node = open_readable(FileView(fd, str(request.iso)), built_in())
-            with progress.step("reading the root's packages"):
-                bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)
-    finally:
-        os.close(fd)
+    with Workspace(request.tmpdir) as workspace, opened(request.iso) as fd:
+        node = open_readable(FileView(fd, str(request.iso)), built_in())
+        with progress.step("reading the root's packages"):
+            bom = describe(node, _claims(node, request), everything=request.everything, scratch=workspace.path)
     write_file(request.output, bom.encode(), force=request.force)
     return Sbom(request.output, len(bom.components), request.everything)
 

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Iterable, Iterator, List, Sequence, Union
 
-from respin.byteview import ByteView, check_range
+from respin.byteview import ByteView, read_pieces
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,12 @@ class SegmentsView:
 
     def read(self, offset: int, length: int) -> bytes:
         """See :class:`respin.byteview.ByteView`."""
-        check_range(self, offset, length)
-        pieces: List[bytes] = []
+        return read_pieces(self, offset, length, self._piece)
+
+    def _piece(self, offset: int, length: int) -> bytes:
         number = bisect_right(self._starts, offset) - 1
-        while length:
-            segment, inside = self._segments[number], offset - self._starts[number]
-            count = min(length, segment.length - inside)
-            if isinstance(segment, Copy):
-                pieces.append(self._base.read(segment.offset + inside, count))
-            else:
-                pieces.append(segment.data[inside : inside + count] if isinstance(segment, Data) else bytes(count))
-            offset, length, number = offset + count, length - count, number + 1
-        return b"".join(pieces)
+        segment, inside = self._segments[number], offset - self._starts[number]
+        count = min(length, segment.length - inside)
+        if isinstance(segment, Copy):
+            return self._base.read(segment.offset + inside, count)
+        return segment.data[inside : inside + count] if isinstance(segment, Data) else bytes(count)

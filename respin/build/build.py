@@ -93,7 +93,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         verifying = Verifying(request.plugins, trust, workspace.path, stack)
         base = start.verified(progress)
         node = open_node(base.view(), known(trust))
-        require_recent(node, trust)
+        require_recent(node.iso, node.identity, trust)
         bundles = verifying.wait(progress)
         require_every_plugin(start.had, bundles, request.remove)
         plan = plan_for(node, bundles, workspace, request.epoch)

@@ -17,7 +17,7 @@ from respin.errors import PolicyError, UnsupportedError, UsageError, Verificatio
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
 from respin.medium.derive import NO_REQUEST, MediumRequest
-from respin.node.base import BaseClaim, VerifiedBase, claim_from_checksum, claim_pinned, open_input, verify_base
+from respin.node.base import BaseClaim, VerifiedBase, claim_given, opened, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
 from respin.node.rootimage import NestedRoot, RootImage
@@ -109,9 +109,7 @@ def start_from(
             "it takes exactly one word on what the base must be",
             remedy="give --base-checksum CHECKSUM (signed by the vendor), or --base-sha256 HEX",
         )
-    fd = open_input(request.base)
-    stack.callback(os.close, fd)
-    stack.enter_context(changes_told(fd, str(request.base)))
+    fd = stack.enter_context(opened(request.base, changes_told))
     name = request.base.name
     had: Tuple[str, ...] = ()
     revision = 0
@@ -125,12 +123,9 @@ def start_from(
         restored = stack.enter_context(tempfile.TemporaryFile(dir=workspace.path))  # noqa: SIM115
         restore_to(iso, restored.fileno(), workspace.path, progress)
         fd = restored.fileno()
-    if request.claim is not None:
-        claim = request.claim
-    elif request.base_checksum is not None:
-        claim = claim_from_checksum(request.base_checksum, name, trust, workspace.path)
-    else:
-        claim = claim_pinned(request.base_sha256 or "", name)
+    given = claim_given(request.base_checksum, request.base_sha256, name, trust, workspace.path)
+    claim = request.claim or given
+    assert claim is not None  # exactly one of the three is there
     return Start(fd, request.base, claim, had, revision)
 
 

@@ -9,7 +9,7 @@ import click
 
 from respin.build.build import build as run_build
 from respin.build.prepare import BuildRequest
-from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.cli.common import Command, Session, claim_options, force_option, json_option, trust_option
 from respin.errors import UsageError
 from respin.formats.bootconfig import ArgumentEdit
 from respin.medium.derive import MOST_REVISIONS, NEXT_REVISION, MediumRequest
@@ -34,13 +34,10 @@ def _take_recipe(context: click.Context, parameter: click.Parameter, value: Opti
     metavar="[RECIPE.toml]",
 )
 @click.option("--base", type=click.Path(path_type=Path), required=True, metavar="NODE.iso", help="The vendor's ISO.")
-@click.option(
-    "--base-checksum",
-    type=click.Path(path_type=Path),
-    metavar="CHECKSUM",
-    help="The vendor's clearsigned CHECKSUM file that names the ISO.",
+@claim_options(
+    "The vendor's clearsigned CHECKSUM file that names the ISO.",
+    "Vouch for the ISO yourself; reported as pinned, not as signed.",
 )
-@click.option("--base-sha256", metavar="HEX", help="Vouch for the ISO yourself; reported as pinned, not as signed.")
 @click.option(
     "--plugin",
     "plugins",

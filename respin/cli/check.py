@@ -9,7 +9,7 @@ import click
 
 from respin.check import CheckRequest
 from respin.check import check as run_check
-from respin.cli.common import Command, Session, json_option, trust_option
+from respin.cli.common import Command, Session, claim_options, json_option, trust_option
 from respin.errors import PolicyError
 from respin.report.check import render
 
@@ -19,13 +19,7 @@ from respin.report.check import render
 @click.option(
     "--base", type=click.Path(path_type=Path), required=True, metavar="NODE.iso", help="The vendor's Node ISO."
 )
-@click.option(
-    "--base-checksum",
-    type=click.Path(path_type=Path),
-    metavar="CHECKSUM",
-    help="Verify the base by this CHECKSUM, too.",
-)
-@click.option("--base-sha256", metavar="HEX", help="Verify the base by a digest that you vouch for.")
+@claim_options("Verify the base by this CHECKSUM, too.", "Verify the base by a digest that you vouch for.")
 @trust_option
 @click.option(
     "--lspci",
@@ -34,9 +28,9 @@ from respin.report.check import render
     help="Output of `lspci -nn`: which of these devices would be driven, before and after.",
 )
 @json_option
-@click.pass_context
+@click.pass_obj
 def check(
-    context: click.Context,
+    session: Session,
     plugins: Tuple[Path, ...],
     base: Path,
     base_checksum: Optional[Path],
@@ -55,8 +49,6 @@ def check(
     Example:
       respin check exnic-1.2-1.x86_64.plugin.tar --base node.iso --trust trust --lspci server.lspci
     """
-    session = context.find_object(Session)
-    assert session is not None
     console = session.console
     request = CheckRequest(
         base=base,
@@ -70,4 +62,4 @@ def check(
     found = run_check(request, progress=console)
     console.markup(found.to_json(), render(found))
     if found.findings:
-        context.exit(PolicyError.exit_code)
+        raise click.exceptions.Exit(PolicyError.exit_code)

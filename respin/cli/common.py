@@ -16,9 +16,6 @@ from respin.scratch import NO_SPACE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMMON = ("verbose", "quiet", "color", "tmpdir")
-EXISTING_FILE = click.Path(exists=False, dir_okay=True, path_type=Path)
-
 
 class Session:
     """What a command gets beside its own options: the console and the place for temporary files."""
@@ -97,6 +94,14 @@ def trust_option(function: F) -> F:
         metavar="DIR",
         help="The trust store (default: $RESPIN_TRUST, $XDG_CONFIG_HOME/respin/trust, /etc/respin/trust).",
     )(function)
+
+
+def claim_options(checksum: str, sha256: str) -> Callable[[F], F]:
+    """``--base-checksum CHECKSUM`` and ``--base-sha256 HEX`` with these texts of help."""
+    path = click.Path(path_type=Path)
+    first = click.option("--base-checksum", type=path, metavar="CHECKSUM", help=checksum)
+    second = click.option("--base-sha256", metavar="HEX", help=sha256)
+    return lambda function: first(second(function))
 
 
 def force_option(function: F) -> F:

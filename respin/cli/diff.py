@@ -18,8 +18,8 @@ DIFFERENT = 1
 @click.argument("b", type=click.Path(path_type=Path), metavar="B.iso")
 @click.option("--all", "everything", is_flag=True, help="Cut no list short.")
 @json_option
-@click.pass_context
-def diff(context: click.Context, a: Path, b: Path, everything: bool, json_output: bool) -> None:
+@click.pass_obj
+def diff(session: Session, a: Path, b: Path, everything: bool, json_output: bool) -> None:
     """Show what differs between two Node ISOs, stock or respun.
 
     Packages, files of the root with every attribute, kernel modules, initrds, boot configuration, the ISO's own files
@@ -30,10 +30,8 @@ def diff(context: click.Context, a: Path, b: Path, everything: bool, json_output
     Example:
       respin diff node-4.5.1.iso node-4.5.2.iso
     """
-    session = context.find_object(Session)
-    assert session is not None
     console = session.console
     found = run_diff(a, b, session.tmpdir, progress=console)
     console.markup(found.to_json(), render(found, everything=everything))
     if not found.identical:
-        context.exit(DIFFERENT)
+        raise click.exceptions.Exit(DIFFERENT)

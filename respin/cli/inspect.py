@@ -38,9 +38,9 @@ from respin.unchanged import unchanged
     "--trust", type=click.Path(path_type=Path), metavar="DIR", help="A trust store whose profiles of Nodes count too."
 )
 @json_option
-@click.pass_context
+@click.pass_obj
 def inspect(
-    context: click.Context,
+    session: Session,
     iso: Path,
     files: bool,
     below: Optional[str],
@@ -61,8 +61,6 @@ def inspect(
       respin inspect node.iso --cat /etc/os-release
       respin inspect node.iso --lint
     """
-    session = context.find_object(Session)
-    assert session is not None
     if files + (cat is not None) + lint > 1 or (below is not None and not files):
         raise UsageError(
             "these options exclude each other", remedy="say --files [--below PATH], or --cat PATH, or --lint"
@@ -80,7 +78,7 @@ def inspect(
                 linted = run_lint(find_iso(view).view, profiles, session.console)
             session.console.markup(linted.to_json(), render_lint(linted))
             if not linted.passed:
-                context.exit(PolicyError.exit_code)
+                raise click.exceptions.Exit(PolicyError.exit_code)
         else:
             beside = sidecar.paths(iso)[0]
             with unchanged(fd, str(iso)):

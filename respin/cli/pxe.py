@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from respin.cli.common import Command, Session, force_option, json_option
+from respin.cli.common import Command, Session, claim_options, force_option, json_option
 from respin.pxe.pxe import PxeRequest
 from respin.pxe.pxe import pxe as run_pxe
 from respin.report.pxe import render
@@ -26,13 +26,10 @@ from respin.report.pxe import render
 @click.option(
     "--trust", type=click.Path(path_type=Path), metavar="DIR", help="Verify the ISO with this trust store first."
 )
-@click.option(
-    "--base-checksum",
-    type=click.Path(path_type=Path),
-    metavar="CHECKSUM",
-    help="With --trust, for a vendor's ISO: the vendor's clearsigned CHECKSUM file.",
+@claim_options(
+    "With --trust, for a vendor's ISO: the vendor's clearsigned CHECKSUM file.",
+    "Verify the ISO by a digest that you vouch for.",
 )
-@click.option("--base-sha256", metavar="HEX", help="Verify the ISO by a digest that you vouch for.")
 @force_option
 @json_option
 @click.pass_obj

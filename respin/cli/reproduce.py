@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 import click
 
-from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.cli.common import Command, Session, claim_options, force_option, json_option, trust_option
 from respin.errors import VerificationError
 from respin.report.reproduce import render
 from respin.reproduce.inputs import ReproduceRequest
@@ -22,13 +22,10 @@ from respin.reproduce.reproduce import reproduce as run_reproduce
     metavar="NODE.iso",
     help="The vendor's ISO; without it, it is restored from OUT.iso.",
 )
-@click.option(
-    "--base-checksum",
-    type=click.Path(path_type=Path),
-    metavar="CHECKSUM",
-    help="The vendor's clearsigned CHECKSUM (default: the one that OUT.iso carries).",
+@claim_options(
+    "The vendor's clearsigned CHECKSUM (default: the one that OUT.iso carries).",
+    "Vouch for the vendor's ISO yourself.",
 )
-@click.option("--base-sha256", metavar="HEX", help="Vouch for the vendor's ISO yourself.")
 @click.option(
     "--plugin",
     "plugins",
@@ -42,9 +39,9 @@ from respin.reproduce.reproduce import reproduce as run_reproduce
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FILE", help="Keep the rebuilt (unsigned) ISO.")
 @force_option
 @json_option
-@click.pass_context
+@click.pass_obj
 def reproduce(
-    context: click.Context,
+    session: Session,
     iso: Path,
     base: Optional[Path],
     base_checksum: Optional[Path],
@@ -65,8 +62,6 @@ def reproduce(
       respin reproduce out.iso --base node.iso --base-checksum node.iso.CHECKSUM \\
           --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust
     """
-    session = context.find_object(Session)
-    assert session is not None
     console = session.console
     found = run_reproduce(
         ReproduceRequest(
@@ -84,4 +79,4 @@ def reproduce(
     )
     console.markup(found.to_json(), render(found))
     if not found.reproduced:
-        context.exit(VerificationError.exit_code)
+        raise click.exceptions.Exit(VerificationError.exit_code)

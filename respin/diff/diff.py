@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,13 @@ from respin.diff.structure import compare_structure, describe
 from respin.errors import RespinError, UnsupportedError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.whereis import place_of
-from respin.node.base import open_input
+from respin.node.base import opened
 from respin.node.image import Identity, ReadableNode, identify, open_readable
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
-from respin.unchanged import unchanged
 from respin.verify.statement import read_statement
 from respin.workspace import Workspace
 
@@ -71,10 +69,7 @@ def diff(a: Path, b: Path, tmpdir: Optional[Path] = None, progress: Progress = S
         workspace = stack.enter_context(Workspace(tmpdir))
         views: List[FileView] = []
         for path in (a, b):
-            fd = open_input(path)
-            stack.callback(os.close, fd)
-            stack.enter_context(unchanged(fd, str(path)))
-            views.append(FileView(fd, str(path)))
+            views.append(FileView(stack.enter_context(opened(path)), str(path)))
         return diff_views(views[0], views[1], workspace.path, progress)
 
 

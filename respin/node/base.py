@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Callable, ContextManager, Iterator, Optional, Tuple
 
 from respin.byteview import FileView, chunks
 from respin.digest import crc32
@@ -18,7 +19,10 @@ from respin.formats import checksumfile
 from respin.limits import LIMITS
 from respin.progress import SILENT, Progress
 from respin.trust import Role, TrustedSignature, TrustStore
+from respin.unchanged import unchanged
 
+NOT_VERIFIED = "not verified"
+"""What is said where nobody vouches for an ISO, instead of :attr:`BaseClaim.kind`."""
 PIECE = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -87,6 +91,19 @@ def claim_pinned(sha256: str, iso_name: str) -> BaseClaim:
     return BaseClaim(sha256.lower(), iso_name, None, b"")
 
 
+def claim_given(
+    checksum: Optional[Path], sha256: Optional[str], iso_name: str, trust: Optional[TrustStore], tmpdir: Path
+) -> Optional[BaseClaim]:
+    """The claim of a CHECKSUM file or of a digest, whichever is given; None for neither, UsageError for both."""
+    if checksum is not None and sha256 is not None:
+        raise UsageError("--base-checksum and --base-sha256 are both given", remedy="give one of them")
+    if checksum is not None and trust is None:
+        raise UsageError("--base-checksum is judged by a trust store", remedy="give it with --trust DIR")
+    if checksum is not None and trust is not None:
+        return claim_from_checksum(checksum, iso_name, trust, tmpdir)
+    return None if sha256 is None else claim_pinned(sha256, iso_name)
+
+
 def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILENT) -> VerifiedBase:
     """Hash the open file and compare; VerificationError when it is not the ISO that the claim speaks of."""
     view = FileView(fd, str(path))
@@ -117,6 +134,17 @@ def open_input(path: Path) -> int:
         os.close(fd)
         raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
     return fd
+
+
+@contextmanager
+def opened(path: Path, watch: Callable[[int, str], ContextManager[None]] = unchanged) -> Iterator[int]:
+    """The descriptor of an input while it is open, watched by :func:`unchanged` or ``changes_told``."""
+    fd = open_input(path)
+    try:
+        with watch(fd, str(path)):
+            yield fd
+    finally:
+        os.close(fd)
 
 
 def read_small(path: Path, limit: int) -> bytes:

@@ -189,7 +189,3 @@ class Profile:
                 for name, one in sorted(self.protected.items())
             },
         }
-
-    def protected_by(self, set_name: str) -> ProtectedSet:
-        """The protected set of that name ("installer", "persistence")."""
-        return self.protected[set_name]

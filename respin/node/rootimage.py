@@ -40,11 +40,6 @@ class NestedRoot:
         nested = squashfs.open_file(file.path, cache_size=cache_size)
         return cls(squashfs, file, nested, ExtImage.open(nested))
 
-    def reopened(self) -> "NestedRoot":
-        """The same once more, for another thread."""
-        nested = self.squashfs.open_file(self.file.path)
-        return NestedRoot(self.squashfs, self.file, nested, ExtImage.open(nested))
-
     @property
     def inner_path(self) -> str:
         """The path of the ext image in the squashfs."""
@@ -67,10 +62,6 @@ class FlatRoot:
     def open(cls, squashfs: SquashfsImage) -> "FlatRoot":
         """The root in ``squashfs``."""
         return cls(squashfs, SquashfsRoot(squashfs))
-
-    def reopened(self) -> "FlatRoot":
-        """The same once more, for another thread."""
-        return FlatRoot.open(SquashfsImage.open(self.squashfs.view))
 
     @property
     def inner_path(self) -> str:

@@ -151,7 +151,7 @@ def headers_in(backend: str, data: bytes, scratch: Path, where: str, log: bytes 
     if backend == "ndb":
         return ndb.read_packages(data, where).headers
     if backend == "bdb":
-        return bdb.read_packages(data, where).headers
+        return bdb.read_packages(data, where)
     return read_headers(data, scratch, where, log)
 
 
@@ -161,7 +161,7 @@ def contents(root: RootTree[Any], database: RpmDatabase) -> Content:
     tables: Dict[str, Tuple[Row, ...]] = {}
     data = read_file(root, database.file) or b""
     if database.backend == "bdb":
-        headers: Mapping[int, bytes] = bdb.read_packages(data, where).headers
+        headers: Mapping[int, bytes] = bdb.read_packages(data, where)
         for path in database.indexes:
             name = path.rpartition("/")[2]
             tables[name] = _rows(name, bdb.read_index(read_file(root, path) or b"", f"{where}/{name}"))

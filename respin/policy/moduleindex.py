@@ -70,9 +70,7 @@ def _dependencies(own: Mapping[str, KernelModule], directory: str, text: bytes) 
     return found
 
 
-def _lines(
-    form: str, values: Callable[[KernelModule], Iterable[str]]
-) -> "Callable[[Mapping[str, KernelModule]], Items]":
+def _lines(form: str, values: Values) -> Allowed:
     """For a text: a line for each value of each module."""
     return lambda own: {
         (_bytes(form.format(name=module_name(path), value=value)),)
@@ -81,7 +79,7 @@ def _lines(
     }
 
 
-def _pairs(values: Callable[[KernelModule], Iterable[str]]) -> "Callable[[Mapping[str, KernelModule]], Items]":
+def _pairs(values: Values) -> Allowed:
     """For an index: a key for each value of each module."""
     return lambda own: {
         (normal(_bytes(value)), _bytes(module_name(path))) for path, one in own.items() for value in values(one)

@@ -45,9 +45,6 @@ class MediumRecord:
         return {"respin_medium": {"edited": [one.to_json() for one in self.edited], "files": list(self.files)}}
 
 
-NO_RECORD = MediumRecord(NO_REQUEST, (), ())
-
-
 def parse_medium(external: Mapping[str, Any], extensions: Fields, where: str) -> MediumRecord:
     """The reverse; MalformedError for anything that :class:`MediumRecord` does not write."""
     request = NO_REQUEST

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from respin import strictjson
-from respin.byteview import ByteView, FileView, check_range, chunks, is_zero, origin
+from respin.byteview import ByteView, FileView, chunks, is_zero, origin, read_pieces
 from respin.digest import crc32
 from respin.errors import MalformedError, VerificationError
 from respin.fanout import FanOut
@@ -240,24 +240,25 @@ class RestoredView:
         return self._name
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self, offset, length)
-        parts = []
-        while length:
-            start, size, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
-            take = min(length, start + size - offset)
-            parts.append(view.read(source + offset - start, take))
-            offset, length = offset + take, length - take
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return read_pieces(self, offset, length, self._piece)
 
     def origin(self, offset: int, length: int) -> Tuple[ByteView, int, int]:
         """See :func:`respin.byteview.origin`."""
-        start, size, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
-        return origin(view, source + offset - start, min(length, start + size - offset))
+        return origin(*self._locate(offset, length))
 
     def place(self, offset: int) -> str:
         """Where the vendor's byte at ``offset`` comes from, for a message."""
-        start, _, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
-        return f"{view.name}, byte {source + offset - start}"
+        view, source, _ = self._locate(offset, 1)
+        return f"{view.name}, byte {source}"
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        view, source, count = self._locate(offset, length)
+        return view.read(source, count)
+
+    def _locate(self, offset: int, length: int) -> Tuple[ByteView, int, int]:
+        """Which view has the byte at ``offset``, where, and how many of ``length`` lie there together."""
+        start, size, view, source = self._ranges[bisect.bisect_right(self._starts, offset) - 1]
+        return view, source + offset - start, min(length, start + size - offset)
 
     def checked(self) -> Iterator[bytes]:
         """All of it in order; VerificationError names the piece that is damaged."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from respin.digest import sha256_view
-from respin.errors import UnsupportedError, UsageError, VerificationError
+from respin.errors import UnsupportedError, VerificationError
 from respin.formats.iso9660.image import IsoImage
-from respin.node.base import BaseClaim, claim_from_checksum, claim_pinned, verify_base
-from respin.node.image import identify_anyway, open_readable
+from respin.node.base import NOT_VERIFIED, BaseClaim, claim_given, verify_base
+from respin.node.image import Identity, identify_anyway, open_readable
 from respin.node.knownprofiles import known
+from respin.node.profile import Profile
 from respin.progress import Progress
-from respin.trust import NODE, TrustStore
+from respin.trust import TrustStore
+from respin.verify.root import require_recent
 from respin.verify.statement import is_respun
 from respin.verify.verify import VerifyRequest, verify
 from respin.workspace import Workspace
-
-NOT_VERIFIED = "not verified"
 
 
 @dataclass(frozen=True)
@@ -55,37 +55,30 @@ def prove(request: ProofRequest, fd: int, iso: IsoImage, trust: Optional[TrustSt
     Raises UsageError for a request that makes no sense, VerificationError when it does not hold, PolicyError for a Node
     that is older than the trust store accepts.
     """
-    if request.checksum is not None and request.sha256 is not None:
-        raise UsageError("a CHECKSUM and a digest exclude each other", remedy="give one of them")
-    if request.checksum is not None and trust is None:
-        raise UsageError("--base-checksum is judged by a trust store", remedy="give it with --trust DIR")
-    if request.checksum is not None or request.sha256 is not None:
-        claim = _claim(request, trust)
+    claim = _claim(request, trust)
+    if claim is not None:
         digest = verify_base(fd, request.iso, claim, progress).claim.sha256
         if trust is not None:
-            _require_recent(iso, trust)
+            require_recent(iso, _identity(iso, known(trust)), trust)
         return Proof(digest, claim.kind, True)
     if trust is None:
         return Proof(sha256_view(iso.view, progress, f"hashing {request.iso.name}"), NOT_VERIFIED, False)
     return _respun(request, iso, progress)
 
 
-def _claim(request: ProofRequest, trust: Optional[TrustStore]) -> BaseClaim:
-    if request.checksum is None or trust is None:
-        return claim_pinned(request.sha256 or "", request.iso.name)
+def _claim(request: ProofRequest, trust: Optional[TrustStore]) -> Optional[BaseClaim]:
+    if request.checksum is None and request.sha256 is None:
+        return None
     with Workspace(request.tmpdir) as workspace:
-        return claim_from_checksum(request.checksum, request.iso.name, trust, workspace.path)
+        return claim_given(request.checksum, request.sha256, request.iso.name, trust, workspace.path)
 
 
-def _require_recent(iso: IsoImage, trust: TrustStore) -> None:
-    """PolicyError for a Node that is too old, and for one that does not say how old it is if the store asks."""
-    profiles = known(trust)
+def _identity(iso: IsoImage, profiles: Sequence[Profile]) -> Identity:
+    """What the Node is, with the version that stands in its root if that can be read."""
     try:
-        identity = open_readable(iso.view, profiles).identity
+        return open_readable(iso.view, profiles).identity
     except UnsupportedError:
-        identity = identify_anyway(iso, profiles)
-    version, name = identity.version, "" if identity.profile is None else identity.profile.id
-    trust.require_recent(NODE, name, version.get("VERSION", ""), version.get("RELEASE", ""), where=iso.name)
+        return identify_anyway(iso, profiles)
 
 
 def _respun(request: ProofRequest, iso: IsoImage, progress: Progress) -> Proof:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from respin.directory import OutputDirectory, refuse_existing_directory
 from respin.errors import UnsupportedError
 from respin.formats import cpio
 from respin.formats.iso9660.image import IsoImage
-from respin.node.base import open_input
+from respin.node.base import opened
 from respin.node.knownprofiles import built_in, known
 from respin.node.profile import Profile
 from respin.node.recognise import recognise
@@ -27,7 +26,6 @@ from respin.pxe.plan import plan_network_boot
 from respin.pxe.proof import Proof, ProofRequest, prove
 from respin.pxe.request import PlanRequest
 from respin.trust import TrustStore
-from respin.unchanged import unchanged
 from respin.workspace import Workspace
 from respin.writing import write_all
 
@@ -94,9 +92,7 @@ def pxe(request: PxeRequest, progress: Progress = SILENT) -> Written:
     trust = None if request.trust is None else TrustStore.load(request.trust, request.tmpdir)
     epoch = source_date_epoch()
     with ExitStack() as stack:
-        fd = open_input(request.iso)
-        stack.callback(os.close, fd)
-        with unchanged(fd, str(request.iso)):
+        with opened(request.iso) as fd:
             view: ByteView = find_iso(FileView(fd, str(request.iso))).view
             if (request.trust, request.checksum, request.sha256) != (None, None, None):
                 fd = _own_copy(view, stack.enter_context(Workspace(request.tmpdir)).path, stack, progress)

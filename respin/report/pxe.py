@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from respin.node.base import NOT_VERIFIED
 from respin.pxe.model import GRUB, IPXE, PXELINUX
-from respin.pxe.proof import NOT_VERIFIED
 from respin.pxe.pxe import Written
 from respin.safepath import show
 

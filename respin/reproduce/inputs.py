@@ -10,7 +10,7 @@ from typing import Dict, Optional, Tuple
 from respin.bundle.reading import read_bundle
 from respin.errors import UnsupportedError, UsageError, VerificationError
 from respin.formats.iso9660.image import IsoImage
-from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, claim_pinned
+from respin.node.base import BaseClaim, claim_from_text, claim_given
 from respin.progress import Progress
 from respin.provenance import evidence
 from respin.provenance.layout import EVIDENCE
@@ -54,13 +54,7 @@ def base_claim(request: ReproduceRequest, iso: IsoImage, claims: Claims, trust: 
 
     Raises VerificationError when what is given speaks of another base than the statement.
     """
-    given: Optional[BaseClaim] = None
-    if request.base_checksum is not None and request.base_sha256 is not None:
-        raise UsageError("--base-checksum and --base-sha256 say the same thing", remedy="give one of them")
-    if request.base_checksum is not None:
-        given = claim_from_checksum(request.base_checksum, claims.base_name, trust, tmpdir)
-    elif request.base_sha256 is not None:
-        given = claim_pinned(request.base_sha256, claims.base_name)
+    given = claim_given(request.base_checksum, request.base_sha256, claims.base_name, trust, tmpdir)
     if given is not None:
         _require_base(given, claims, str(request.base_checksum or "--base-sha256"))
     if claims.base_kind == "vendor-signed":

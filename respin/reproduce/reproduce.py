@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from respin.diff.model import Diff
 from respin.errors import RespinError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.whereis import Place, place_of
-from respin.node.base import open_input
+from respin.node.base import opened
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
 from respin.provenance.carrier import find_iso
@@ -25,7 +24,6 @@ from respin.provenance.statement import Claims
 from respin.reproduce.inputs import ReproduceRequest, base_claim, plugins_in_order, require_architecture
 from respin.safepath import show
 from respin.trust import TrustStore
-from respin.unchanged import unchanged
 from respin.verify.statement import extent, read_statement
 from respin.workspace import Workspace, refuse_existing, refuse_inputs
 
@@ -143,10 +141,7 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
 
 
 def _opened(path: Path, stack: ExitStack) -> FileView:
-    fd = open_input(path)
-    stack.callback(os.close, fd)
-    stack.enter_context(unchanged(fd, str(path)))
-    return FileView(fd, str(path))
+    return FileView(stack.enter_context(opened(path)), str(path))
 
 
 def _first_difference(view: ByteView, rebuilt: ByteView, slot: Tuple[int, int], progress: Progress) -> Optional[int]:

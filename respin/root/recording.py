@@ -143,9 +143,7 @@ def _headers(root: str, database: Database) -> Mapping[int, bytes]:
     with open(path, "rb") as stream:
         data = stream.read()
     where = f"{database.path}/{database.file}"
-    return (
-        ndb.read_packages(data, where).headers if database.backend == "ndb" else bdb.read_packages(data, where).headers
-    )
+    return ndb.read_packages(data, where).headers if database.backend == "ndb" else bdb.read_packages(data, where)
 
 
 def _files(root: str, database: Database) -> Mapping[str, bytes]:

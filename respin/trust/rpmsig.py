@@ -80,13 +80,11 @@ class _GpgWord:
     rpm: Optional[RpmFile] = None
 
 
-def verify_rpm_file(view: ByteView, keyring: Keyring) -> RpmVerdict:
-    """Judge one package. Copies it to a sealed file first; never raises for bad packages, they have verdicts."""
-    return next(iter(verify_rpm_files([view], keyring)))
-
-
 def verify_rpm_files(views: Iterable[ByteView], keyring: Keyring) -> Iterable[RpmVerdict]:
-    """Judge many packages in their order, asking rpm about several at once."""
+    """Judge packages in their order, asking rpm about several at once, of copies in sealed files.
+
+    Never raises for bad packages, they have verdicts.
+    """
     batch: List[Sealed] = []
     names: List[str] = []
     try:

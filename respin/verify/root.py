@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Mapping, Optional
 
 from respin.errors import VerificationError
-from respin.node.image import NodeImage
+from respin.formats.iso9660.image import IsoImage
+from respin.node.image import Identity, NodeImage
 from respin.node.protected import ProtectedDigest, protected_digests
 from respin.node.selinux import SelinuxPolicy
 from respin.node.treediff import attributes
@@ -16,11 +17,10 @@ from respin.safepath import show
 from respin.trust import NODE, TrustStore
 
 
-def require_recent(node: NodeImage, trust: TrustStore) -> None:
+def require_recent(iso: IsoImage, identity: Identity, trust: TrustStore) -> None:
     """Raise PolicyError for a Node that is older than the trust store's minimum for its profile."""
-    version = node.identity.version
-    name, where = node.profile.id, node.iso.view.name
-    trust.require_recent(NODE, name, version.get("VERSION", ""), version.get("RELEASE", ""), where=where)
+    version, name = identity.version, "" if identity.profile is None else identity.profile.id
+    trust.require_recent(NODE, name, version.get("VERSION", ""), version.get("RELEASE", ""), where=iso.name)
 
 
 def require_same_profile(output: NodeImage, stock: NodeImage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -25,18 +24,9 @@ from respin.provenance.layout import (
     covered_digest,
     masks,
 )
-from respin.trust import TrustedSignature, TrustStore
+from respin.trust import TrustStore
 from respin.verify.reading import Reading
 from respin.verify.signatures import JudgedSignatures, judge_signatures
-
-
-@dataclass(frozen=True)
-class SignedStatement:
-    """A statement as it lies in an ISO, and the trusted signature over it (None: unsigned, and that was allowed)."""
-
-    raw: bytes
-    claims: statement.Claims
-    signature: Optional[TrustedSignature]
 
 
 def is_respun(iso: IsoImage) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from respin.byteview import ByteView, FileView
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.initrds import Initrds
-from respin.node.base import BaseClaim, open_input, verify_base
+from respin.node.base import BaseClaim, opened, verify_base
 from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
 from respin.node.profile import Profile
@@ -21,7 +20,6 @@ from respin.node.rootimage import RootImage
 from respin.progress import Progress
 from respin.provenance.layout import RESTORE
 from respin.restore import open_restored
-from respin.unchanged import unchanged
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,7 @@ class StockSource:
         self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
         self._base_fd = -1
         if base is not None:
-            self._base_fd = open_input(base)
-            stack.callback(os.close, self._base_fd)
-            stack.enter_context(unchanged(self._base_fd, str(base)))
+            self._base_fd = stack.enter_context(opened(base))
         self._originals = ExitStack()  # of the other process; they go away with it
         self._indexing = Indexing(self._open_root, stack, [fd if base is None else self._base_fd])
 

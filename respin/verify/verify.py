@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from respin.digest import sha256_hex
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.derive import derive_marks
-from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, open_input
+from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, opened
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
 from respin.node.protected import protected_digests
@@ -24,7 +23,6 @@ from respin.provenance import evidence, statement
 from respin.provenance.carrier import find_iso, look_behind
 from respin.provenance.layout import EVIDENCE, STATEMENT
 from respin.trust import TrustedSignature, TrustStore
-from respin.unchanged import unchanged
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
 from respin.verify.medium import claimed_link, derived, medium_link
@@ -79,9 +77,7 @@ def verify(
     trust = TrustStore.load(request.trust, request.tmpdir, at=request.at)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
-        fd = open_input(request.iso)
-        stack.callback(os.close, fd)
-        stack.enter_context(unchanged(fd, str(request.iso)))
+        fd = stack.enter_context(opened(request.iso))
         found = find_iso(FileView(fd, str(request.iso)))
         profiles = known(trust)
         raw, envelope = read_statement(IsoImage.open(found.view))
@@ -143,7 +139,7 @@ def verify_content(
 ) -> Report:
     """All but the digests: whoever made the bytes need not wait for these to go on, but must not forget them."""
     links: List[Link] = [words.signature_link(signature)]
-    require_recent(output, trust)
+    require_recent(output.iso, output.identity, trust)
     bundles = verify_evidence(output, claims, trust, tmpdir)
     digests = protected(output, claims)
     if stock is None:

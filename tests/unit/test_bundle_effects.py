@@ -20,7 +20,7 @@ FILE = FileEntry(
 )  # fmt: skip
 HEADER = RpmHeader(
     name="exnic", epoch=None, version="1.0", release="1", arch="x86_64", os="linux", summary="", vendor="", license="",
-    buildtime=0, sourcerpm="exnic-1.0-1.src.rpm", files=(FILE,), scriptlets=(), requires=(), provides=(), conflicts=(),
+    sourcerpm="exnic-1.0-1.src.rpm", files=(FILE,), scriptlets=(), requires=(), provides=(), conflicts=(),
     obsoletes=(), payload_digest="", payload_digest_algorithm="", is_source=False, format=4, raw=b"",
 )  # fmt: skip
 MANIFEST = Manifest(

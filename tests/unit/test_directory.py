@@ -6,8 +6,7 @@ import errno
 import os
 import signal
 import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Dict
 
@@ -16,6 +15,7 @@ import pytest
 from respin import directory
 from respin.directory import SUMS, OutputDirectory
 from respin.errors import BuildError, UsageError
+from tests.support.killing import killed_at
 
 WHEN = 1_600_000_000
 FILES = {"boot/kernel": b"kernel\n", "menu": b"menu\n"}
@@ -152,29 +152,22 @@ def test_a_parent_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
 from pathlib import Path
 import respin.directory, respin.naming
 from respin.directory import OutputDirectory
 
-target, at, force = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "force"
-left = [at]
-
-def counted(real):
-    def call(*arguments, **keywords):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **keywords)
-    return call
-
-for name in ("mkdir", "open", "write", "fsync", "utime", "close"):
-    setattr(os, name, counted(getattr(os, name)))
+target, force = Path(sys.argv[1]), sys.argv[2] == "force"
+count("mkdir", "open", "write", "fsync", "utime", "close")
 respin.naming._renameat2 = counted(respin.naming._renameat2)
 with OutputDirectory(target, 1, force=force) as output:
     output.write("boot/kernel", [b"new"])
     output.publish()
 """
+
+
+def is_beside(top: Path) -> bool:
+    """Whether there is something but the output."""
+    return any(path.name != "out" for path in top.iterdir())
 
 
 @pytest.mark.parametrize("how", ["new", "force"])
@@ -187,11 +180,7 @@ def test_killed_at_any_system_call_it_is_old_or_new(tmp_path: Path, how: str) ->
         if how == "force":
             write(top / "out", {"boot/kernel": b"old"})
             old = contents(top)
-        command = [sys.executable, "-c", KILLED, str(top / "out"), str(at), how]
-        status = subprocess.run(command, check=False).returncode
-        deadline = time.monotonic() + 20
-        while [path for path in top.iterdir() if path.name != "out"] and time.monotonic() < deadline:
-            time.sleep(0.01)
+        status = killed_at(at, KILLED, top / "out", how, leaves=partial(is_beside, top))
         found = contents(top)
         states.append(found.get("out/boot/kernel"))
         if status == 0:

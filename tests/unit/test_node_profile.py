@@ -31,7 +31,7 @@ def test_the_built_in_profiles_are_valid_and_have_different_ids() -> None:
     ],
 )
 def test_every_road_to_the_persistence_layer_is_protected(path: str) -> None:
-    assert first_match(path, EXAMPLE.protected_by("persistence").root_patterns)
+    assert first_match(path, EXAMPLE.protected["persistence"].root_patterns)
 
 
 def test_a_plugins_own_paths_are_not_protected() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Dict, List
 
@@ -14,24 +11,15 @@ import pytest
 
 from respin.errors import UsageError
 from respin.workspace import Output, publish_all, staged_file
+from tests.support.killing import killed_at
 
 PUBLISHES = """
-import errno, os, signal, sys
+import errno
 from pathlib import Path
 from respin.scratch import Workspace
 from respin.workspace import publish_all, staged_file
 
-out, tmp, at, how = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-left = [at]
-
-def counted(real):
-    def call(*arguments, **keywords):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **keywords)
-    return call
-
+out, tmp, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 real_open = os.open
 
 def without_tmpfile(path, flags, *rest, **more):
@@ -42,8 +30,7 @@ def without_tmpfile(path, flags, *rest, **more):
 if "plain" in how:
     os.open = without_tmpfile
 with Workspace(tmp) as workspace:
-    for name in ("link", "replace", "rename", "unlink", "fsync"):
-        setattr(os, name, counted(getattr(os, name)))
+    count("link", "replace", "rename", "unlink", "fsync")
     force = "force" in how
     outputs = [staged_file(out / name, b"new", force=force, reaper=workspace.reaper) for name in ("a", "b", "c")]
     if "alone" in how:
@@ -67,11 +54,9 @@ def left_by(how: str, at: int, path: Path) -> "tuple[int, Dict[str, bytes]]":
     if "force" in how:
         for name in ("a", "b", "stale"):
             (out / name).write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", PUBLISHES, str(out), str(tmp), str(at), how], check=False)
-    deadline = time.monotonic() + (0 if "alone" in how else 20)
-    while list(tmp.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return done.returncode, contents(out)
+    patience = 0 if "alone" in how else 20
+    status = killed_at(at, PUBLISHES, out, tmp, how, leaves=lambda: any(tmp.iterdir()), patience=patience)
+    return status, contents(out)
 
 
 @pytest.mark.parametrize("how", ["new", "force", "new plain", "force plain"])
@@ -131,13 +116,10 @@ def test_what_others_named_meanwhile_stays(tmp_path: Path) -> None:
     (out / "a").write_bytes(b"somebody else's")
     status = os.stat(out / "a")
     code = (
-        "import os, signal, sys; from pathlib import Path; from respin.scratch import Workspace\n"
+        "from pathlib import Path; from respin.scratch import Workspace\n"
         "workspace = Workspace(Path(sys.argv[1]))\n"
         "workspace.reaper.undo([(Path(sys.argv[2]), None, (1, int(sys.argv[3])))])\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp), str(out / "a"), str(status.st_ino)], check=False)
-    deadline = time.monotonic() + 20
-    while list(tmp.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert killed_at(0, code, tmp, out / "a", status.st_ino, leaves=lambda: any(tmp.iterdir())) == -signal.SIGKILL
     assert contents(out) == {"a": b"somebody else's"}

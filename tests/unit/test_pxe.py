@@ -21,6 +21,7 @@ from respin.errors import RespinError, UnsupportedError, UsageError
 from respin.formats import cpio
 from respin.formats.iso9660.image import IsoImage
 from respin.node import profileparser
+from respin.node.base import opened
 from respin.node.knownprofiles import built_in
 from respin.node.profile import Profile
 from respin.node.recognise import recognise
@@ -437,7 +438,7 @@ def test_what_is_written_is_what_was_proved(tmp_path: Path, monkeypatch: pytest.
         return proof
 
     monkeypatch.setattr("respin.pxe.pxe.prove", prove_and_change)
-    monkeypatch.setattr("respin.pxe.pxe.unchanged", lambda *_file: nullcontext())
+    monkeypatch.setattr("respin.pxe.pxe.opened", lambda path: opened(path, lambda *_file: nullcontext()))
     written = pxe(PxeRequest(iso, tmp_path / "out", sha256=digest if asked else None))
     assert written.proof.sha256 == digest
     kernel = (tmp_path / "out/isolinux/vmlinuz0").read_bytes()

@@ -19,7 +19,7 @@ from tests.support.rpmdbs import write_bdb, write_ndb, write_ndb_index, write_tr
 
 KINDS = {
     "ndb": lambda data: ndb.read_packages(data, "db").headers,
-    "bdb": lambda data: bdb.read_packages(data, "db").headers,
+    "bdb": lambda data: bdb.read_packages(data, "db"),
     "index": lambda data: ndbindex.read_indexes(data, "db").rows,
     "tree": lambda data: (bdb.read_index(data, "db"), bdb.BerkeleyFile(data, "db").without_slack()),
 }
@@ -35,7 +35,7 @@ def made_up(count: int = 60) -> Dict[int, bytes]:
 def test_berkeley_records_are_those_that_went_in(tmp_path: Path, count: int, order: str) -> None:
     headers = made_up(count)
     data = write_bdb(tmp_path / "Packages", headers, order).read_bytes()
-    assert bdb.read_packages(data, "db") == (headers, count)
+    assert bdb.read_packages(data, "db") == headers
 
 
 @pytest.mark.parametrize("count", [0, 1, 60])

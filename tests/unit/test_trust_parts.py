@@ -20,7 +20,7 @@ from respin.errors import BuildError, MalformedError, MissingToolError, UsageErr
 from respin.formats.openpgp import Keyring, Verdict
 from respin.trust import Role, policyfile, rpmchild
 from respin.trust.policyfile import PolicyEntry
-from respin.trust.rpmsig import verify_rpm_file, verify_rpm_files
+from respin.trust.rpmsig import verify_rpm_files
 from respin.trust.sealed import seal
 from respin.trust.verdicts import EXPLANATIONS
 from tests.support.keys import KeyWorld
@@ -136,10 +136,10 @@ def test_without_rpm_there_is_no_verdict(
     with Keyring([key_world.public("rpm")], tmp_path) as keyring:
         rpm_ends(monkeypatch, 1, b"ModuleNotFoundError: No module named 'rpm'")
         with pytest.raises(MissingToolError, match="bindings"):
-            verify_rpm_file(BytesView(signed, "a"), keyring)
+            list(verify_rpm_files([BytesView(signed, "a")], keyring))
         rpm_ends(monkeypatch, 1, b"something else")
         with pytest.raises(BuildError):
-            verify_rpm_file(BytesView(signed, "a"), keyring)
+            list(verify_rpm_files([BytesView(signed, "a")], keyring))
 
 
 @pytest.mark.parametrize("word", ["NOKEY", "UNSIGNED", "BADSIG", "BADDIGEST", "MALFORMED", "UNSUPPORTED"])
@@ -148,7 +148,7 @@ def test_a_no_of_rpm_is_never_overruled(
 ) -> None:
     rpm_ends(monkeypatch, 0, stdout=f'{{"words": [["{word}", "no"]]}}'.encode())
     with Keyring([key_world.public("rpm")], tmp_path) as keyring:
-        verdict = verify_rpm_file(BytesView(signed, "a"), keyring)
+        (verdict,) = verify_rpm_files([BytesView(signed, "a")], keyring)
     assert verdict.by_gpg is Verdict.GOOD
     assert verdict.verdict.value == {"NOKEY": "UNSUPPORTED", "UNSIGNED": "UNSUPPORTED"}.get(word, word)
 

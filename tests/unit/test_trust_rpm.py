@@ -19,7 +19,7 @@ from respin.byteview import BytesView
 from respin.errors import PolicyError, VerificationError
 from respin.formats.openpgp import Keyring, Verdict
 from respin.trust import TrustStore
-from respin.trust.rpmsig import RpmVerdict, verify_rpm_file, verify_rpm_files
+from respin.trust.rpmsig import RpmVerdict, verify_rpm_files
 from tests.support import rpmsurgery as surgery
 from tests.support.keys import KeyWorld
 from tests.support.rpmsurgery import Entry, Parts
@@ -63,7 +63,8 @@ def keyring(key_world: KeyWorld, folder: Path) -> Iterator[Keyring]:
 
 
 def judge(data: bytes, keyring: Keyring) -> RpmVerdict:
-    return verify_rpm_file(BytesView(data, "test.rpm"), keyring)
+    (verdict,) = verify_rpm_files([BytesView(data, "test.rpm")], keyring)
+    return verdict
 
 
 def old_style(key_world: KeyWorld, unsigned: Path) -> Parts:

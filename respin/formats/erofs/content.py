@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Callable, List, Tuple
+from typing import Callable, Tuple
 
-from respin.byteview import ByteView, check_range
+from respin.byteview import ByteView, read_pieces
 from respin.errors import UnsupportedError
 from respin.formats.erofs.codec import CorruptClusterError, unpack
 from respin.formats.erofs.extents import Extent, Extents, Form
@@ -58,15 +58,12 @@ class PlainView:
         return self._name
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self, offset, length)
-        pieces: List[bytes] = []
-        while length:
-            place, count = self._locate(offset)
-            count = min(count, length)
-            pieces.append(bytes(count) if place is None else self._image.read(place, count))
-            offset += count
-            length -= count
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return read_pieces(self, offset, length, self._piece)
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        place, count = self._locate(offset)
+        count = min(count, length)
+        return bytes(count) if place is None else self._image.read(place, count)
 
     def _locate(self, offset: int) -> Tuple["int | None", int]:
         """Where in the image a byte lies, None for a hole, and how many lie there together."""
@@ -126,16 +123,9 @@ class CompressedView:
         return self._extents is not None and self._extents.fragmented
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self, offset, length)
-        pieces: List[bytes] = []
-        while length:
-            piece = self._read_some(offset, length)
-            pieces.append(piece)
-            offset += len(piece)
-            length -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return read_pieces(self, offset, length, self._piece)
 
-    def _read_some(self, offset: int, length: int) -> bytes:
+    def _piece(self, offset: int, length: int) -> bytes:
         if self._last is not None:
             extent, content = self._last
             within = offset - extent.start

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import Iterable, List, NamedTuple, Optional, Sequence
 
-from respin.byteview import ByteView, check_range
+from respin.byteview import ByteView, read_pieces
 from respin.formats.ext.mapping import Run
 
 
@@ -60,18 +60,11 @@ class ExtFileView:
         return self._name
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self, offset, length)
-        pieces: List[bytes] = []
+        return read_pieces(self, offset, length, self._piece)
+
+    def _piece(self, offset: int, length: int) -> bytes:
         number = bisect_right(self._ends, offset)
-        while length:
-            piece = self._ranges[number]
-            within = offset - (self._ends[number] - piece.length)
-            count = min(length, piece.length - within)
-            if piece.offset is None:
-                pieces.append(bytes(count))
-            else:
-                pieces.append(self._image.read(piece.offset + within, count))
-            offset += count
-            length -= count
-            number += 1
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        piece = self._ranges[number]
+        within = offset - (self._ends[number] - piece.length)
+        count = min(length, piece.length - within)
+        return bytes(count) if piece.offset is None else self._image.read(piece.offset + within, count)

@@ -87,8 +87,6 @@ class Volume:
     base: int
     naming: Naming
     volume_id: str
-    system_id: str
-    application_id: str
     space_size: int
     """As recorded: from ``base`` on."""
     set_size: int
@@ -167,8 +165,6 @@ def read_volume(descriptor: Descriptor, name: str, base: int = 0) -> Volume:
         base=base,
         naming=naming,
         volume_id=text(40, 72),
-        system_id=text(8, 40),
-        application_id=text(574, 702),
         space_size=both32(raw, 80, where),
         set_size=both16(raw, 120, where),
         sequence=both16(raw, 124, where),

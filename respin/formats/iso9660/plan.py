@@ -67,10 +67,6 @@ class SplicePlan:
         """How many blocks at the end of the volume the media check has to leave out."""
         return self.layout.unchecked
 
-    def map_block(self, lba: int) -> int:
-        """Where block ``lba`` of the old image is now; UnsupportedError inside a replaced file."""
-        return self.layout.blocks.block(lba)
-
     def origin(self, offset: int) -> Piece:
         """The piece of :attr:`origins` in which byte ``offset`` lies; UsageError outside the image."""
         if not 0 <= offset < self.size:

@@ -11,7 +11,6 @@ from respin.formats.iso9660.fields import BLOCK, both16, both32
 from respin.limits import LIMITS
 
 MINIMUM = 34
-HIDDEN = 0x01
 DIRECTORY = 0x02
 ASSOCIATED = 0x04
 MULTI_EXTENT = 0x80

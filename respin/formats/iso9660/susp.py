@@ -13,7 +13,6 @@ MAX_AREAS = 64
 """Continuation areas that one record may chain; real ones have one."""
 
 _KNOWN = (b"SP", b"CE", b"RR", b"PX", b"NM", b"TF", b"SL", b"CL", b"PL", b"RE", b"PN", b"ZF", b"ER")
-NAME_CONTINUES = 0x01
 NAME_SPECIAL = 0x06  # "current" and "parent": names that must not occur outside "." and ".."
 
 

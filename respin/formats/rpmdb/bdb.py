@@ -245,15 +245,8 @@ class BerkeleyFile:
         )
 
 
-class Packages(NamedTuple):
-    """The headers (without magic) by record number, and the last number that rpm gave away."""
-
-    headers: Dict[int, bytes]
-    last_number: int
-
-
-def read_packages(data: bytes, where: str) -> Packages:
-    """Everything in a ``Packages``, where record number 0 counts the others."""
+def read_packages(data: bytes, where: str) -> Dict[int, bytes]:
+    """The headers (without magic) by record number of a ``Packages``, where number 0 is the last that rpm gave away."""
     file = BerkeleyFile(data, where)
     if file.kind != "hash":
         raise file.bad("the packages are not in a hash")
@@ -268,7 +261,7 @@ def read_packages(data: bytes, where: str) -> Packages:
     last = headers.pop(0, bytes(4))
     if len(last) != 4 or struct.unpack(f"{file.order}I", last)[0] < max(headers, default=0):
         raise file.bad("the count of its records is too small")
-    return Packages(headers, struct.unpack(f"{file.order}I", last)[0])
+    return headers
 
 
 def read_index(data: bytes, where: str) -> List[Tuple[bytes, int, int]]:

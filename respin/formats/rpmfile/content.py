@@ -33,7 +33,6 @@ def rpm_header(header: Header, *, where: str) -> RpmHeader:
         summary=header.string(tags.SUMMARY),
         vendor=header.string(tags.VENDOR),
         license=header.string(tags.LICENSE),
-        buildtime=header.integer(tags.BUILDTIME) or 0,
         sourcerpm=header.string(tags.SOURCERPM),
         files=_files(header, is_source=is_source, where=where),
         scriptlets=scriptlets(header, where=where),

@@ -94,7 +94,6 @@ class RpmHeader:
     summary: str
     vendor: str
     license: str
-    buildtime: int
     sourcerpm: str
     files: Tuple[FileEntry, ...]
     scriptlets: Tuple[Scriptlet, ...]

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from typing import Mapping, Optional, Protocol, Tuple
 
-from respin.byteview import ByteView, check_range
+from respin.byteview import ByteView, check_range, read_pieces
 from respin.formats.squashfs.codec import Codec
 from respin.formats.squashfs.inode import BlockList
 from respin.formats.squashfs.lookup import FragmentBlock, Fragments
@@ -34,17 +34,13 @@ class BlockView(ByteView, Protocol):
 
 def read_blocks(view: BlockView, offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset``, put together from blocks."""
-    check_range(view, offset, length)
-    pieces = []
-    while length:
+
+    def piece(offset: int, length: int) -> bytes:
         index, within = divmod(offset, view.block_size)
         content = view.block(index)
-        if within or length < len(content):
-            content = content[within : within + length]
-        pieces.append(content)
-        offset += len(content)
-        length -= len(content)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return content[within : within + length] if within or length < len(content) else content
+
+    return read_pieces(view, offset, length, piece)
 
 
 class NestedView:
