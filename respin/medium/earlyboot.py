@@ -24,7 +24,7 @@ from respin.formats.kernelmodule import module_name, read_module
 from respin.limits import LIMITS
 from respin.medium.driverdisk import Packages, driver_disk
 from respin.medium.edit import Edited, MediumEdit
-from respin.medium.initrds import FOR_DEPMOD, MODULES, Initrds
+from respin.medium.initrds import MODULES, Initrds
 from respin.node.kernelfacts import KernelFacts, firmware_paths
 from respin.node.paths import read_file, real_path
 from respin.plan import InstallPlan, PlannedFile
@@ -35,6 +35,12 @@ from respin.segments import Copy, Data
 EARLY_BOOT = "early-boot"
 _IN_ROOT = re.compile(r"/(?:usr/)?lib/modules/([^/]+)/(.+)", re.DOTALL)
 _OPTIONS = "/usr/lib/modprobe.d/"
+# What changes with the modules. depmod of another version makes further files, and who verifies has another depmod; of
+# those the vendor's stay.
+_INDEX = tuple(
+    f"modules.{name}"
+    for name in ("alias", "alias.bin", "dep", "dep.bin", "devname", "softdep", "symbols", "symbols.bin")
+)
 _ALIGNMENT = 4
 _MOST_STEPS = 1000  # parts of a path, with those of the links on the way
 _TIMEOUT = 300
@@ -235,8 +241,8 @@ class _Extension:
         done = process.run(command, check=False, timeout=_TIMEOUT)
         if done.returncode != 0:
             raise BuildError(done.explain(), where=self._name, finding="depmod-failed")
-        made = sorted(path for path in (self._root / directory).glob("modules.*") if path.name not in FOR_DEPMOD)
-        return {path.name: path.read_bytes() for path in made}
+        made = ((name, self._root / directory / name) for name in _INDEX)
+        return {name: path.read_bytes() for name, path in made if path.exists()}
 
     def _with_directories(self, files: Mapping[str, bytes]) -> Mapping[str, Optional[bytes]]:
         """The files, each behind the directories that the initrd has not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import pytest
 
+from respin import process
 from respin.byteview import BytesView
 from respin.errors import MalformedError, PolicyError
 from respin.formats import cpio
@@ -172,3 +174,25 @@ def test_a_driver_update_disk_comes_along_and_takes_nobodys_place(module: Any, t
             tmp_path / "second", files, {}, cpio.archive({**INITRD, "drivers.iso": b""}, 0), {"drivers.iso": b"x"}
         )
     assert caught.value.finding == "initrd-override"
+
+
+def test_a_depmod_of_another_version_makes_the_same(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kmod 33 brought modules.weakdep; who verifies may have a newer depmod than who built."""
+    files = {f"/{MODULES}/extra/new.ko": module("softdep=pre: other")}
+    before = extension(tmp_path / "before", files, {}, cpio.archive(INITRD, 0))
+    newer = tmp_path / "bin/depmod"
+    newer.parent.mkdir()
+    newer.write_text(
+        f'#!/bin/sh\n{shutil.which("depmod")} "$@" && while [ "$1" != -b ]; do shift; done\n'
+        f"echo '# Weak dependencies' > \"$2/lib/modules/{RELEASE}/modules.weakdep\"\n"
+    )
+    newer.chmod(0o755)
+    monkeypatch.setattr(process, "SEARCH_PATH", f"{newer.parent}:{process.SEARCH_PATH}")
+    after = extension(tmp_path / "after", files, {}, cpio.archive(INITRD, 0))
+    assert list(tmp_path.rglob("modules.weakdep"))
+    assert after == before
+    assert {f"{MODULES}/modules.{name}" for name in ("dep", "dep.bin", "alias.bin", "symbols.bin", "softdep")} <= set(
+        after
+    )
