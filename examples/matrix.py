@@ -219,7 +219,9 @@ def _rows() -> Iterator[Row]:
         for which in ("stock", "respun"):
             what = f"the {which} ISO starts by {firmware.upper()} as a {medium.upper()}"
             run = functools.partial(_start, which, firmware, medium)
-            yield Row(f"{which}-{firmware}-{medium}", what, run, quick=(which, firmware, medium) == ("respun", "bios", "cd"))
+            yield Row(
+                f"{which}-{firmware}-{medium}", what, run, quick=(which, firmware, medium) == ("respun", "bios", "cd")
+            )
     for firmware, menu in (("bios", "isolinux's"), ("uefi", "GRUB's")):
         parameter = functools.partial(_parameter, firmware)
         yield Row(f"respun-{firmware}-parameter", f"a parameter typed at {menu} menu reaches the kernel", parameter)

@@ -38,8 +38,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_an_example(command: "list[str]") -> None:
-    for flag in ("-h", "--help"):
-        done = respin(*command, flag)
+    for flag, cold in (("-h", False), ("--help", True)):
+        done = respin(*command, flag, cold=cold)  # each with what it imports itself, too
         assert done.code == 0
         assert re.search("Examples?:", done.out)
         assert "respin " + " ".join(command) in re.split("Examples?:", done.out)[1]

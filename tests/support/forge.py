@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from tests.support import warm
 from tests.support.keys import KeyWorld
 
 
@@ -29,17 +29,14 @@ class Done:
         return document
 
 
-def respin(*arguments: object, env: Optional[Mapping[str, str]] = None, cwd: Optional[Path] = None) -> Done:
-    """Run ``respin`` in a process of its own; whatever it says, it is never a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "respin", *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **(env or {})},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def respin(
+    *arguments: object, env: Optional[Mapping[str, str]] = None, cwd: Optional[Path] = None, cold: bool = False
+) -> Done:
+    """Run ``respin`` in a process of its own; whatever it says, it is never a traceback.
+
+    ``env`` goes to a bare environment. With it, and where ``cold`` asks for it, the interpreter is started anew.
+    """
+    done = warm.run([str(one) for one in arguments], env, cwd, timeout=300, cold=cold)
     assert "Traceback" not in done.stderr, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
 

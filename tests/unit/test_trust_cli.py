@@ -6,19 +6,17 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 
 from respin.trust import Role, TrustStore
+from tests.support import warm
 from tests.support.keys import KeyWorld
 
 
 def respin(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command: List[str] = [sys.executable, "-m", "respin", "keys", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = warm.run(["keys", *map(str, arguments)], None, None, timeout=120)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
