@@ -54,8 +54,6 @@ def read_recipe(path: Path) -> Dict[str, Any]:
             found[parameter] = not fields.boolean(key)
     if fields.has("revision"):
         found["revision"] = fields.integer("revision")
-    if fields.has("revision"):
-        found["revision"] = fields.integer("revision")
     if fields.has("unsigned"):
         found["unsigned"] = fields.boolean("unsigned")
     fields.done()

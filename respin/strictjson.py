@@ -112,13 +112,21 @@ def _bad(what: str, where: str) -> MalformedError:
 class Fields:
     """The members of one object, each taken once by its type; :meth:`done` refuses what is left over.
 
-    ``where`` names the document and ``place`` the object inside it; ``error`` is the class of what is raised.
+    ``where`` names the document and ``place`` the object inside it; ``error`` is the class of what is raised, with
+    ``remedy``.
     """
 
     def __init__(
-        self, value: Any, *, where: str, place: str = "", error: Type[RespinError] = MalformedError, finding: str
+        self,
+        value: Any,
+        *,
+        where: str,
+        place: str = "",
+        error: Type[RespinError] = MalformedError,
+        finding: str,
+        remedy: Optional[str] = None,
     ) -> None:
-        self._where, self._place, self._error, self._finding = where, place, error, finding
+        self._where, self._place, self._error, self._finding, self._remedy = where, place, error, finding, remedy
         if not isinstance(value, Mapping):
             raise self.bad("is not an object")
         self._left = dict(value)
@@ -126,7 +134,7 @@ class Fields:
     def bad(self, what: str, key: str = "") -> RespinError:
         """The error that says what is wrong with ``key``, or with the object itself."""
         name = ".".join(part for part in (self._place, key) if part) or "the document"
-        return self._error(f"{show(name)} {what}", where=self._where, finding=self._finding)
+        return self._error(f"{show(name)} {what}", where=self._where, finding=self._finding, remedy=self._remedy)
 
     def has(self, key: str) -> bool:
         """Whether ``key`` is there and has not been taken yet."""
@@ -187,7 +195,9 @@ class Fields:
     def inside(self, value: Any, place: str) -> "Fields":
         """A part of this object, taken apart in the same way."""
         full = ".".join(part for part in (self._place, place) if part)
-        return Fields(value, where=self._where, place=full, error=self._error, finding=self._finding)
+        return Fields(
+            value, where=self._where, place=full, error=self._error, finding=self._finding, remedy=self._remedy
+        )
 
     def names(self) -> Tuple[str, ...]:
         """The keys that are left."""

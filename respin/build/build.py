@@ -43,7 +43,7 @@ from respin.root.install import Installation, Installed, InstallJob, PackageFile
 from respin.roottree import RootTree
 from respin.segments import SegmentsView
 from respin.spool import SparseSpool
-from respin.trust import TrustStore
+from respin.trust import Role, TrustStore
 from respin.verify.report import Report
 from respin.verify.root import require_recent
 from respin.workspace import Output, Workspace, refuse_existing
@@ -84,6 +84,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
     refuse_existing(request.output, force=request.force)
     trust = TrustStore.load(request.trust, request.tmpdir)
     signer = signer_for(request)
+    if signer is not None:
+        trust.require_key(Role.RESPIN, signer.fingerprint)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         start = start_from(request, trust, workspace, stack, progress)

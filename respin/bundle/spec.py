@@ -71,7 +71,10 @@ def _load(path: Path) -> Dict[str, Any]:
             data = file.read(LIMITS.manifest + 1)
     except OSError as error:
         raise UsageError(
-            f"cannot read the specification: {error.strerror}", where=str(path), finding=FINDING
+            f"cannot read the specification: {error.strerror}",
+            where=str(path),
+            remedy="name a TOML file; docs/how-to/sign-a-plugin.md shows one",
+            finding=FINDING,
         ) from error
     if len(data) > LIMITS.manifest:
         raise UsageError("the specification is too long", where=str(path), finding=FINDING)

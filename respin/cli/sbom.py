@@ -33,5 +33,5 @@ def sbom(session: Session, iso: Path, everything: bool, output: Path, force: boo
     """
     console = session.console
     done = run_sbom(SbomRequest(iso, output, everything, force, session.tmpdir), console)
-    kind = "in its root" if everything else "added"
-    console.markup(done.to_json(), Text(f"{done.output}: {done.components} packages {kind}"))
+    kind = f"package{'' if done.components == 1 else 's'} {'in its root' if everything else 'added'}"
+    console.markup(done.to_json(), Text(f"{done.output}: {done.components} {kind}"))

@@ -79,7 +79,8 @@ def claim_from_text(text: bytes, iso_name: str, trust: TrustStore, tmpdir: Path,
     raise VerificationError(
         f"the vendor's CHECKSUM does not name {iso_name}",
         where=where,
-        remedy=f"it names {', '.join(sorted(listed)) or 'nothing'}; keep the vendor's file name",
+        remedy=f"it names {', '.join(sorted(listed)) or 'nothing'}: take the CHECKSUM of this release, and keep"
+        " the vendor's file name",
         finding="not-listed",
     )
 

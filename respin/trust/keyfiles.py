@@ -56,7 +56,9 @@ def read_key_file(file: Path) -> bytes:
         with open_stream(file) as stream:
             data = stream.read(LIMITS.key_file + 1)
     except OSError as error:
-        raise UsageError(f"cannot read it: {error.strerror}", where=str(file)) from error
+        raise UsageError(
+            f"cannot read it: {error.strerror}", where=str(file), remedy="name a file with a public key"
+        ) from error
     if len(data) > LIMITS.key_file:
         raise UsageError(f"it is larger than {LIMITS.key_file} bytes and no key file", where=str(file))
     return data

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
-from respin.errors import PolicyError, UnsupportedError, VerificationError
+from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
@@ -82,6 +82,14 @@ class TrustStore:
         seconds since 1970; None is now.
         """
         file = path / POLICY
+        if not file.exists():
+            raise UsageError(
+                "this is no trust store: there is no such file",
+                where=str(file),
+                remedy="name yours with --trust DIR, or make one of the public keys that you believe:"
+                " `respin keys add KEY.asc --trust DIR --role ROLE`; see docs/reference/trust.md",
+                finding="trust-store",
+            )
         policy = policyfile.parse(read_file(file, LIMITS.manifest).decode("utf-8", "replace"), where=str(file))
         entries = policy.entries
         refuse_strays(path, entries)
@@ -113,6 +121,16 @@ class TrustStore:
     def of_role(self, role: Role) -> Tuple[TrustedKey, ...]:
         """The keys of a role."""
         return tuple(key for key in self.keys if key.role is role)
+
+    def require_key(self, role: Role, fingerprint: str) -> None:
+        """VerificationError (``nokey``) if no key of the role has this fingerprint: what it signs would not count."""
+        if not any(_made(key, fingerprint) for key in self.of_role(role)):
+            raise VerificationError(
+                f"the key {fingerprint} has not the role {role} in this trust store, so what it signs would be refused",
+                where=str(self.path),
+                remedy=f"sign with a key of role {role}, or add its key: `respin keys add KEY.asc --role {role}`",
+                finding="nokey",
+            )
 
     def keyring(self, role: Role, tmpdir: Path) -> Keyring:
         """A keyring of the keys of a role, made once for each directory; it goes away with the private ``tmpdir``.

@@ -13,27 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import Respun
+from tests.support.commandline import every_command
 from tests.support.forge import Forge, respin
+from tests.support.images import run
 
-COMMANDS = [
-    ["build"],
-    ["verify"],
-    ["inspect"],
-    ["diff"],
-    ["reproduce"],
-    ["restore"],
-    ["sign"],
-    ["sbom"],
-    ["doctor"],
-    ["bundle", "create"],
-    ["bundle", "sign"],
-    ["bundle", "verify"],
-    ["bundle", "show"],
-    ["keys", "generate"],
-    ["keys", "add"],
-    ["keys", "list"],
-    ["keys", "verify"],
-]
+COMMANDS = [name.split() for name in every_command()]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -75,6 +59,17 @@ def test_version_and_colour() -> None:
     assert "\x1b" not in plain.out
     coloured = respin("inspect", "/nonexistent", "--color")
     assert "\x1b" in coloured.err
+
+
+def test_inspect_says_of_any_iso_what_it_lacks(tmp_path: Path) -> None:
+    iso = tmp_path / "other.iso"
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/readme").write_text("no Node\n")
+    run("xorrisofs", "-quiet", "-R", "-o", iso, tmp_path / "tree")
+    done = respin("inspect", iso)
+    assert done.code == 0, done.err
+    assert "None" not in done.out
+    assert re.search(r"(?m)^trees .*; 1 file$", done.out)
 
 
 def test_inspect_shows_stock_and_respun_isos(forge: Forge, respun: Respun) -> None:

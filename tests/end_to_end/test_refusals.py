@@ -269,6 +269,14 @@ def test_a_file_where_a_sidecar_goes_is_noticed_before_the_work(
     assert (tmp_path / "out.iso.CHECKSUM").read_text() == "precious"
 
 
+def test_a_key_to_sign_with_that_would_not_count_is_noticed_before_the_work(
+    forge: Forge, good_plugin: Path, tmp_path: Path
+) -> None:
+    done = forge.build(tmp_path / "out.iso", good_plugin, sign_key=forge.keys.fingerprints["base"], json=True)
+    refused(done, tmp_path / "out.iso", 3, "nokey", str(forge.keys.trust))
+    assert "verifying" not in done.err
+
+
 def test_building_on_a_respun_iso_is_refused_by_its_checksum_rule(
     forge: Forge, respun: Respun, good_plugin: Path, tmp_path: Path
 ) -> None:

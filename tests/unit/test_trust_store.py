@@ -34,6 +34,21 @@ def refusal(store: TrustStore, role: Role, signature: bytes, tmp_path: Path, dat
     return caught.value
 
 
+def test_a_key_that_could_not_sign_in_a_role_is_told_beforehand(store: TrustStore, key_world: KeyWorld) -> None:
+    store.require_key(Role.RESPIN, key_world.fingerprints["respin"])
+    for name in ("base", "unknown"):
+        with pytest.raises(VerificationError, match=key_world.fingerprints[name]) as caught:
+            store.require_key(Role.RESPIN, key_world.fingerprints[name])
+        assert caught.value.finding == "nokey"
+
+
+def test_where_there_is_no_store_the_way_to_one_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no trust store") as caught:
+        TrustStore.load(tmp_path / "trust")
+    assert caught.value.remedy is not None
+    assert "respin keys add" in caught.value.remedy
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_a_key_is_believed_in_its_own_role_only(
     store: TrustStore, key_world: KeyWorld, tmp_path: Path, role: Role
