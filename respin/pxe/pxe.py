@@ -114,7 +114,7 @@ def pxe(request: PxeRequest, progress: Progress = SILENT) -> Written:
 def _own_copy(view: ByteView, directory: Path, stack: ExitStack, progress: Progress) -> int:
     """A copy without a name: what is proved of it holds for all that is read of it later, whoever writes to the ISO."""
     file = stack.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115
-    with progress.step(f"copying {view.name}", view.size) as step:
+    with progress.step(f"copying {Path(view.name).name}", view.size) as step:
         for piece in chunks(view):
             write_all(file.fileno(), piece)
             step.advance(len(piece))
@@ -146,7 +146,7 @@ def _write(output: OutputDirectory, iso: IsoImage, plan: NetworkPlan, when: int,
     if plan.kickstart[0]:
         contents[plan.kickstart[0][1:]] = plan.kickstart[1]
     sizes: Dict[str, int] = {}
-    with progress.step(f"writing {output.target}", sum(view.size for view in views.values())) as step:
+    with progress.step(f"writing {output.target.name}", sum(view.size for view in views.values())) as step:
         for name, view in sorted(views.items()):
             before, behind = around if name == plan.archive else (b"", b"")
             sizes[name] = output.write(name, _pieces(before, view, behind, step))

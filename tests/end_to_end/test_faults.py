@@ -18,7 +18,7 @@ from typing import Iterator, List, Mapping, Tuple
 
 import pytest
 
-from tests.end_to_end.conftest import Respun
+from tests.end_to_end.conftest import Respun, sha256
 from tests.end_to_end.test_reproduce import slot_of
 from tests.support.faults import Step
 from tests.support.forge import Forge
@@ -28,11 +28,15 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a
 SIDECARS = ("out.iso.CHECKSUM", "out.iso.added.cdx.json", "out.iso.intoto.jsonl")
 NAMES = (
     "build", "verify", "verify --base", "restore", "diff", "reproduce", "sign", "sign --signer", "sbom",
-    "bundle create", "bundle sign", "bundle sign --signer",
+    "bundle create", "bundle sign", "bundle sign --signer", "pxe", "pxe --base-sha256",
 )  # fmt: skip
 HOST = ("verify --host", "verify --host --iso")
 # Who has most of their steps from whom
-LIKE = {"reproduce": "build", "verify --base": "verify", "verify --host --iso": "verify"}
+LIKE = {
+    "reproduce": "build", "verify --base": "verify", "verify --host --iso": "verify", "pxe": "verify",
+    "pxe --base-sha256": "pxe",
+}  # fmt: skip
+SPARSE = ("build", "reproduce", "pxe")
 INTERRUPTS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
@@ -68,6 +72,26 @@ def commands(
     sign = ("sign", "{out}/out.iso", "--key", keys.fingerprints["plugin"], *home, "--json")
     signed = ("out.iso", "out.iso.CHECKSUM", "out.iso.intoto.jsonl")
     bundle = ("bundle", "sign", "{out}/p.tar", "--json")
+    # Into a directory that this command made before
+    listed = precious.with_name("SHA256SUMS")
+    listed.write_text(f"{sha256(precious)}  menu\n")
+    menus = ("SHA256SUMS", "boot.ipxe", "grub.cfg", "pxelinux.cfg/default", "isolinux/vmlinuz0", "isolinux/initrd0.img")
+    pxe = [
+        Command(
+            name,
+            ("pxe", f"{{in}}/{source}", "-o", "{out}/node", "--force", *options),
+            inputs,
+            {"node/menu": precious, "node/SHA256SUMS": listed},
+            source,
+            files := tuple(f"node/{one}" for one in (*menus, f"{source}.cpio")),
+            files,
+            guarded=True,
+        )
+        for name, source, inputs, options in (
+            ("pxe", "x.iso", iso, trust),
+            ("pxe --base-sha256", node, {node: forge.iso}, ("--base-sha256", sha256(forge.iso), "--json")),
+        )
+    ]
     made = [
         Command(
             "build",
@@ -139,6 +163,7 @@ def commands(
             ("p.tar",),
         ),
         Command("bundle sign --signer", (*bundle, *signer("rpm")), {}, {"p.tar": good_plugin}, "", ("p.tar",)),
+        *pxe,
     ]
     return {command.name: command for command in made}
 
@@ -235,7 +260,7 @@ def test_every_other_step_of_build_with_one_fault(theatre: Theatre, commands: Ma
     assert wrong == [], "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("build", "reproduce")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SPARSE])
 def test_every_step_of_the_others_with_one_fault(theatre: Theatre, commands: Mapping[str, Command], name: str) -> None:
     wrong = [one for found in in_turn(theatre, commands[name]) for one in found]
     assert wrong == [], "\n".join(wrong)
@@ -243,6 +268,11 @@ def test_every_step_of_the_others_with_one_fault(theatre: Theatre, commands: Map
 
 def test_every_fifth_step_of_reproduce_with_one_fault(theatre: Theatre, commands: Mapping[str, Command]) -> None:
     wrong = [one for found in in_turn(theatre, commands["reproduce"], every=5) for one in found]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_every_third_step_of_pxe_with_one_fault(theatre: Theatre, commands: Mapping[str, Command]) -> None:
+    wrong = [one for found in in_turn(theatre, commands["pxe"], every=3) for one in found]
     assert wrong == [], "\n".join(wrong)
 
 

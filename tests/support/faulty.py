@@ -222,6 +222,7 @@ def supervise(spec: Dict[str, Any]) -> Dict[str, Any]:
         for directory, size in spec["mounts"].items():
             mount_small(directory, size)
     for path, source in spec["copies"].items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(Path(source).read_bytes())
     mounts = Path("/proc/self/mountinfo").read_text()
     started = time.monotonic()
@@ -297,6 +298,6 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    for command in ("build", "bundle", "diff", "reproduce", "restore", "sbom", "sign", "verify"):
+    for command in ("build", "bundle", "diff", "pxe", "reproduce", "restore", "sbom", "sign", "verify"):
         importlib.import_module(f"respin.cli.{command}")
     serve()

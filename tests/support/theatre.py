@@ -8,7 +8,7 @@ import itertools
 import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tests.support.faults import Ended, Fault, Stage, Step
@@ -121,11 +121,15 @@ class Theatre:
         if command.name not in self._records:
             stage = self._stage(command)
             before = {name: hashlib.sha256(source.read_bytes()).hexdigest() for name, source in command.before.items()}
+            parents = {str(parent) for name in before for parent in PurePath(name).parents} - {"."}
+            before.update(dict.fromkeys(parents, hashlib.sha256().hexdigest()))
             ended = self._run(command, stage, reads_of=self._damaged(command, stage))
             assert ended.code == command.status, ended.err
             assert ended.survivors == [], ended.survivors
             assert (ended.left["tmp"], ended.left["other"]) == ({}, {})
             assert ended.steps
+            # A fault is set off by the title of a step, which must be the same on every stage
+            assert not [step.title for step in ended.steps if str(stage.path) in step.title]
             assert set(command.makes) <= set(ended.left["out"])
             shutil.rmtree(stage.path)
             printed = ended.out.replace(str(stage.path), "")

@@ -1,18 +1,23 @@
-"""What docs/reference/commands.md shows is what there is."""
+"""The commands that the documents show are there, with the options that are shown; the reference shows them all."""
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 import textwrap
 from pathlib import Path
-from typing import Dict, Set
+from typing import Dict, Iterator, List, Set
 
+import click
 import pytest
 
 from respin.recipe import read_recipe
 from tests.support.commandline import every_command, options
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/commands.md").read_text("utf-8")
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("docs/**/*.md")), *sorted(CHECKOUT.glob("examples/**/*.md"))]
+PAGE = (CHECKOUT / "docs/reference/commands.md").read_text("utf-8")
 COMMANDS = every_command()
 
 
@@ -30,6 +35,33 @@ def shown() -> Dict[str, str]:
         for one, synopsis in zip(pieces[1::2], pieces[2::2]):
             found[f"{name} {one}"] = synopsis
     return found
+
+
+def lines(document: Path) -> Iterator[List[str]]:
+    """The words of every command line of respin in the document's blocks of code; the reference's synopsis is none."""
+    text = document.read_text("utf-8").replace("\\\n", "") if document.name != "commands.md" else ""
+    fenced = "\n".join(re.findall(r"(?ms)^```\w*\n(.*?)^```", text))
+    for line in re.findall(r"(?m)^respin .*$", fenced) + re.findall(r"(?m)^ {4,}(respin .*)$", text):
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="&;")
+        lexer.whitespace_split = True
+        for is_end, words in itertools.groupby(lexer, lambda word: word in ("&&", ";")):
+            command = [] if is_end else list(words)
+            if command[:1] == ["respin"]:
+                yield command[1:]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_command_line_that_a_document_shows_is_one(document: Path) -> None:
+    for words in lines(document):
+        length = 1 if words[0] in COMMANDS else 2
+        command = COMMANDS[" ".join(words[:length])]
+        command.make_parser(click.Context(command)).parse_args(words[length:])
+
+
+def test_the_readme_shows_what_each_user_runs() -> None:
+    assert {"verify", "restore", "pxe", "check", "build", "sign", "bundle"} <= {
+        words[0] for words in lines(DOCUMENTS[0])
+    }
 
 
 def test_every_command_is_shown() -> None:
