@@ -102,7 +102,8 @@ def make_plan(
     names = [bundle.manifest.name for bundle in bundles]
     for name in names:
         if names.count(name) > 1:
-            raise PolicyError(f"the plugin {name} is given more than once", finding="conflict")
+            what = f"the plugin {name} is given more than once"
+            raise PolicyError(what, remedy="give one bundle of each name", finding="conflict")
     database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
     rpmdb.require_writable(node.root, database)

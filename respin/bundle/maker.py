@@ -88,11 +88,17 @@ def _open(path: Path) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise UsageError(f"cannot open it: {error.strerror}", where=str(path), finding="bad-specification") from error
+        raise _unusable(f"cannot open it: {error.strerror}", path) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise UsageError("this is not a regular file", where=str(path), finding="bad-specification")
+        raise _unusable("this is not a regular file", path)
     return fd
+
+
+def _unusable(what: str, path: Path) -> UsageError:
+    return UsageError(
+        what, where=str(path), remedy="the specification names it; correct its path there", finding="bad-specification"
+    )
 
 
 def _manifest(spec: Spec, members: Sequence[Member], headers: Mapping[str, RpmHeader]) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from respin.limits import LIMITS
 from respin.strictjson import Fields
 
 FINDING = "bad-manifest"
+SEE = "docs/reference/bundle.md describes the specification, key by key"
 _REMEDY = "get the bundle from its maker again; `respin bundle create` makes one that this respin reads"
 NOARCH = "noarch"
 ARCHITECTURES = ("aarch64", "ppc64le", "riscv64", "s390x", "x86_64")
@@ -64,7 +65,7 @@ def subject_name(data: bytes, *, where: str = packing.MANIFEST) -> str:
 
 def from_json(value: Any, *, where: str, error: Type[RespinError] = MalformedError) -> Manifest:
     """The manifest that plain data describes."""
-    remedy = _REMEDY if error is MalformedError else None
+    remedy = _REMEDY if error is MalformedError else SEE
     fields = Fields(value, where=where, error=error, finding=FINDING, remedy=remedy)
     schema = fields.text("schema")
     if schema != SCHEMA:

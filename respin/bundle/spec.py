@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from respin.bundle.schema import ARCHITECTURES, NOARCH
+from respin.bundle.schema import ARCHITECTURES, NOARCH, SEE
 from respin.byteview import open_stream
 from respin.errors import UsageError
 from respin.limits import LIMITS
@@ -48,7 +48,7 @@ class Spec:
 def read_spec(path: Path) -> Spec:
     """The specification in the file ``path``; raises UsageError."""
     where = str(path)
-    fields = Fields(_load(path), where=where, error=UsageError, finding=FINDING)
+    fields = Fields(_load(path), where=where, error=UsageError, finding=FINDING, remedy=SEE)
     identity: Dict[str, Any] = {key: fields.take(key) for key in IDENTITY}
     identity["license"] = fields.take("license") if fields.has("license") else ""
     for key in ("conflicts", "after"):
@@ -81,7 +81,8 @@ def _load(path: Path) -> Dict[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"this is not TOML: {show(str(error))[:200]}", where=str(path), finding=FINDING) from error
+        what = f"this is not TOML: {show(str(error))[:200]}"
+        raise UsageError(what, where=str(path), remedy=SEE, finding=FINDING) from error
 
 
 def _target(fields: Fields, arch: str) -> Dict[str, Any]:

@@ -157,5 +157,9 @@ def read_small(path: Path, limit: int) -> bytes:
     finally:
         os.close(fd)
     if len(data) > limit:
-        raise UsageError(f"the file is larger than {limit} bytes; it cannot be what it should be", where=str(path))
+        raise UsageError(
+            f"the file is larger than {limit} bytes; it cannot be what it should be",
+            where=str(path),
+            remedy="look whether another file was meant",
+        )
     return data

@@ -161,6 +161,7 @@ def test_what_is_wrong_with_a_specification_is_the_users_error(place: Path, old:
     error = refused(place, SPEC.replace(old, new, 1), UsageError, match)
     assert error.exit_code == 2
     assert str(place) in str(error)
+    assert error.remedy
 
 
 def test_a_unit_that_no_package_has_cannot_be_enabled(place: Path) -> None:
