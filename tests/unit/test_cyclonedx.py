@@ -92,7 +92,6 @@ def test_purls(vendor: str, name: str, version: str, epoch: "int | None", expect
         "",
         vendor,
         "",
-        0,
         "",
         (),
         (),
