@@ -1,7 +1,9 @@
 """Measure how the cost of a respin grows with the Node's size, the plugin's size and the number of inodes.
 
-Nodes of several sizes, nested and flat, packed with gzip, xz and zstd, in one run. Every measured point is written at
-once to growth.json in the working directory; started again, the program goes on with what is missing.
+Nodes of several sizes, nested and flat, packed with gzip, xz and zstd. All are made first, and kept until everything is
+measured: packing takes most of the time and may share the machine with other work, measuring may not. Every measured
+point is written at once to growth.json in the working directory; started again, the program goes on with what is
+missing.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Point:
     @property
     def key(self) -> str:
         """Its name in the results."""
-        return f"{self.root}-{self.compressor}-{self.size // MiB}MiB-{self.inodes or 'some'}-plugin{self.plugin}"
+        return f"{self.node}-plugin{self.plugin}"
 
     @property
     def shape(self) -> bignode.Shape:
@@ -50,9 +52,9 @@ class Point:
         return bignode.Shape(self.size, self.inodes, 768 * MiB)
 
     @property
-    def node(self) -> Tuple[str, bignode.Shape, str]:
-        """What points that are measured on one Node have in common."""
-        return self.root, self.shape, self.compressor
+    def node(self) -> str:
+        """The name of the Node that it is measured on."""
+        return f"{self.root}-{self.compressor}-{self.size // MiB}MiB-{self.inodes or 'some'}"
 
     def seconds(self, repeat: int) -> float:
         """About how long it takes to measure, the Node being there."""
@@ -129,6 +131,8 @@ def main() -> None:
     if len(roots) < len(ROOTS):
         print("Flat roots are left out: only root can make one with its owners.")
     _measure_all(arguments, series.repeat, missing, results, target)
+    if arguments.prepare:
+        return
     print(table(points, results))
     plot = arguments.plot or target.with_suffix(".svg")
     import drawing
@@ -175,49 +179,70 @@ def _measure_all(
 ) -> None:
     directory = target.parent
     world = arguments.world or directory / "world"
-    work = directory / "work"
+    work, nodes = directory / "work", _Nodes(world, directory / "nodes")
     bignode.run("rm", "-rf", work)
     work.mkdir(parents=True)
-    if arguments.world is None and missing:
+    if arguments.world is None and missing and not (world / "node.iso").exists():
         measure((arguments.checkout / "examples/quickstart", "--dir", world), log=work / "quickstart.log")
-    nodes = _Nodes(world, work / "roots")
+    nodes.make(missing, work / "roots")
+    if arguments.prepare:
+        return
     started = time.monotonic()
     for number, point in enumerate(missing):
         results["points"][point.key] = _measure(arguments, world, work, nodes, point, repeat)
         partial = target.with_suffix(".new")
         partial.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
         partial.replace(target)
-        speed = (time.monotonic() - started) / estimate(missing[: number + 1], repeat)
-        left = estimate(missing, repeat) - estimate(missing[: number + 1], repeat)
+        speed = (time.monotonic() - started) / sum(one.seconds(repeat) for one in missing[: number + 1])
+        left = sum(one.seconds(repeat) for one in missing[number + 1 :])
         print(f"{number + 1}/{len(missing)} {point.key}; about {_said(left * speed)} left", flush=True)
-    bignode.run("rm", "-rf", work)
+    bignode.run("rm", "-rf", work, directory / "nodes")
 
 
 class _Nodes:
-    """Makes Nodes; keeps the last one, and the files that the next may share with it."""
+    """Nodes in a directory, each with its CHECKSUM and the number of inodes in its root."""
 
-    def __init__(self, world: Path, work: Path) -> None:
+    def __init__(self, world: Path, directory: Path) -> None:
         self._world = world
-        self._work = work
-        self._roots: Optional[Tuple[bignode.Shape, bignode.Roots]] = None
-        self._node: Optional[Tuple[Tuple[str, bignode.Shape, str], Tuple[Path, int]]] = None
+        self._directory = directory
 
-    def get(self, point: Point, key: str) -> Tuple[Path, int]:
+    def make(self, points: List[Point], work: Path) -> None:
+        """Make what is missing, small ones first; roots that several Nodes share are made once."""
+        wanted = {point.node: point for point in points if not self._facts(point).exists()}
+        if not wanted:
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        key = json.loads((self._world / "keys.json").read_text("ascii"))["base"]
+        shape, roots = None, None
+        for point in sorted(wanted.values(), key=lambda one: (one.size, one.inodes or 0, _PACK[one.compressor])):
+            if roots is None or shape != point.shape:
+                bignode.run("rm", "-rf", work)
+                shape, roots = point.shape, bignode.Roots(self._world, work, point.shape)
+            iso, inodes = roots.node("node.iso", key, point.root, point.compressor)
+            place = self._place(point)
+            place.mkdir(exist_ok=True)
+            for made in (iso, iso.with_name("node.iso.CHECKSUM")):
+                made.replace(place / made.name)
+            self._facts(point).write_text(json.dumps({"inodes": inodes}), "ascii")  # the last: it is complete
+            print(f"made: {point.node}", flush=True)
+        bignode.run("rm", "-rf", work)
+
+    def get(self, point: Point) -> Tuple[Path, int]:
         """The ISO for a point, and the number of inodes in its root."""
-        if self._node is not None and self._node[0] == point.node:
-            return self._node[1]
-        if self._roots is None or self._roots[0] != point.shape:
-            bignode.run("rm", "-rf", self._work)
-            self._roots = point.shape, bignode.Roots(self._world, self._work, point.shape)
-        self._node = point.node, self._roots[1].node("node.iso", key, point.root, point.compressor)
-        return self._node[1]
+        return self._place(point) / "node.iso", json.loads(self._facts(point).read_text("ascii"))["inodes"]
+
+    def _place(self, point: Point) -> Path:
+        return self._directory / point.node
+
+    def _facts(self, point: Point) -> Path:
+        return self._place(point) / "facts.json"
 
 
 def _measure(
     arguments: argparse.Namespace, world: Path, work: Path, nodes: _Nodes, point: Point, repeat: int
 ) -> Dict[str, Any]:
     keys = json.loads((world / "keys.json").read_text("ascii"))
-    iso, inodes = nodes.get(point, keys["base"])
+    iso, inodes = nodes.get(point)
     if point.plugin:
         bundles = [plugins.make(arguments.checkout, world, work / "plugin", keys, point.plugin * MiB)]
     else:
@@ -249,7 +274,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small Nodes, one round each: under ten minutes")
     parser.add_argument("--estimate", action="store_true", help="say how long it would take, and end")
-    parser.add_argument("--dir", type=Path, default=Path("build/growth"), help="where to work (needs 25 GB; quick: 3)")
+    parser.add_argument("--dir", type=Path, default=Path("build/growth"), help="where to work (needs 45 GB; quick: 4)")
+    parser.add_argument("--prepare", action="store_true", help="make the Nodes that are missing, and end")
     parser.add_argument("--world", type=Path, help="a directory that examples/quickstart has filled, to save its time")
     parser.add_argument("--plot", type=Path, help="where the plot goes (default: beside the results)")
     parser.add_argument("--checkout", type=Path, default=Path(__file__).resolve().parents[1], help=argparse.SUPPRESS)

@@ -270,7 +270,10 @@ def _sweep(place: Path) -> None:
 
 def _locked(path: Path, *, wait: bool) -> int:
     """A descriptor that holds the lock on the directory at ``path``; -1 if others have it or it is gone meanwhile."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

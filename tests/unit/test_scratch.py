@@ -62,6 +62,36 @@ def test_what_was_killed_with_its_reaper_is_removed_by_the_next(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["respin-0123456789abcdef", "respin-mine"]
 
 
+def test_a_sweep_between_making_and_locking_costs_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command that starts at this moment takes the new directory for one whose owner is dead."""
+    mkdir, made = Path.mkdir, []
+
+    def swept(path: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(path, *arguments, **options)
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", swept)
+    with Workspace(tmp_path) as workspace:
+        assert workspace.path.is_dir()
+    assert made == [workspace.path] * 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_commands_that_start_at_once_leave_each_other_their_directories(tmp_path: Path) -> None:
+    script = "import sys, pathlib\nfrom respin.scratch import Workspace\nplace = pathlib.Path(sys.argv[1])\n"
+    script += "for _ in range(20):\n    with Workspace(place) as one:\n        (one.path / 'x').write_text('x')\n"
+    children = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    told = [child.communicate(timeout=120)[1] for child in children]
+    assert told == [b""] * len(children)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_removed_at_once_is_removed_as_soon_as_it_can(tmp_path: Path) -> None:
     """Whoever is killed leaves programs that go on to write until they notice; here a file that stays for a second."""
     killed, _ = started(tmp_path)
