@@ -71,6 +71,36 @@ def merge(segments: Iterable[Segment]) -> List[Segment]:
     return merged
 
 
+def batches(segments: Iterable[Segment], size: int) -> Iterator[List[Segment]]:
+    """The same bytes as lists of neighbours, each of at most ``size`` bytes: what is handed on with one write.
+
+    An output can have thousands of segments of a few bytes, and hundreds of MiB in one: that is cut.
+    """
+    batch: List[Segment] = []
+    room = size
+    for segment in segments:
+        for piece in _cut(segment, size):
+            if piece.length > room:
+                yield batch
+                batch, room = [], size
+            batch.append(piece)
+            room -= piece.length
+    if batch:
+        yield batch
+
+
+def _cut(segment: Segment, size: int) -> Iterator[Segment]:
+    """``segment`` in pieces of at most ``size`` bytes; nothing of an empty one."""
+    for start in range(0, segment.length, size):
+        length = min(size, segment.length - start)
+        if isinstance(segment, Copy):
+            yield Copy(segment.offset + start, length)
+        elif isinstance(segment, Data):
+            yield Data(segment.data[start : start + length])
+        else:
+            yield Zeros(length)
+
+
 class SegmentsView:
     """What segments over ``base`` describe, as a view: an output that is read before it is written."""
 

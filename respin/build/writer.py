@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import ExitStack
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, List, Sequence
 
 from respin.byteview import FileView
 from respin.errors import BuildError, VerificationError
 from respin.fanout import FanOut
 from respin.node.base import VerifiedBase
 from respin.progress import Progress
-from respin.segments import Copy, Data, Segment
+from respin.segments import Copy, Data, Segment, batches
 from respin.writing import begin_writeback
 
 STEP = 1 << 20
@@ -24,31 +24,51 @@ _AHEAD = 8 << 20  # bytes that are left to the disk at once
 
 
 class _RehashingReader:
-    """Reads ranges of the base in ascending order and hashes the whole of it on the way."""
+    """Reads ranges of the base in ascending order and hashes the whole of it on the way.
+
+    Short pieces are hashed together: handing each of thousands to another thread takes longer than hashing it.
+    """
 
     def __init__(self, base: VerifiedBase, hash_piece: Callable[[bytes], None]) -> None:
         self._view: FileView = base.view()
         self._hash = hash_piece
         self._position = 0
+        self._waiting: List[bytes] = []
+        self._hashed = 0
 
-    def read(self, offset: int, length: int) -> bytes:
-        while self._position < offset:
-            self._hash(self._next(min(STEP, offset - self._position)))
+    def content(self, segment: Segment) -> bytes:
+        """The bytes of ``segment``."""
+        if isinstance(segment, Copy):
+            return self._read(segment.offset, segment.length)
+        return segment.data if isinstance(segment, Data) else bytes(segment.length)
+
+    def finish(self) -> None:
+        """Hash what nobody asked for, to the end."""
+        self._skip(self._view.size)
+        self._hash_waiting()
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._skip(offset)
         if offset < self._position:
             # Reading it again would give bytes that nobody hashes: they could have been swapped since.
             raise BuildError(f"the plan copies byte {offset} of the base after byte {self._position}")
-        data = self._next(length)
-        self._hash(data)
-        return data
+        return self._next(length)
 
-    def finish(self) -> None:
-        while self._position < self._view.size:
-            self._hash(self._next(min(STEP, self._view.size - self._position)))
+    def _skip(self, offset: int) -> None:
+        while self._position < offset:
+            self._next(min(STEP, offset - self._position))
 
     def _next(self, length: int) -> bytes:
         data = self._view.read(self._position, length)
         self._position += length
+        self._waiting.append(data)
+        if self._position - self._hashed >= STEP:
+            self._hash_waiting()
         return data
+
+    def _hash_waiting(self) -> None:
+        self._hash(b"".join(self._waiting))
+        self._waiting, self._hashed = [], self._position
 
 
 def write_output(
@@ -85,17 +105,9 @@ def write_output(
                 begun = position
             step.advance(len(data))
 
-        for segment in segments:
-            if isinstance(segment, Data):
-                put(segment.data)
-                continue
-            for start in range(0, segment.length, STEP):
-                length = min(STEP, segment.length - start)
-                if isinstance(segment, Copy):
-                    put(reader.read(segment.offset + start, length))
-                    copied += length
-                else:
-                    put(bytes(length))
+        for batch in batches(segments, STEP):
+            put(b"".join(map(reader.content, batch)))
+            copied += sum(segment.length for segment in batch if isinstance(segment, Copy))
         reader.finish()
     if digest.hexdigest() != base.claim.sha256:
         raise VerificationError(

@@ -22,19 +22,28 @@ def write(tmp_path: Path, segments: List[Segment], content: bytes = CONTENT) -> 
     base_file, out = tmp_path / "base", tmp_path / "out"
     base_file.write_bytes(content)
     claim = BaseClaim(hashlib.sha256(CONTENT).hexdigest(), "base", None, b"")
+    sunk: List[bytes] = []
     fd, target = os.open(base_file, os.O_RDONLY), os.open(out, os.O_RDWR | os.O_CREAT)
     try:
         base = VerifiedBase(fd, base_file, len(content), claim, ())
-        write_output(base, segments, sum(one.length for one in segments), target, [], SILENT)
+        write_output(base, segments, sum(one.length for one in segments), target, [sunk.append], SILENT)
     finally:
         os.close(fd)
         os.close(target)
+    assert b"".join(sunk) == out.read_bytes()
     return out.read_bytes()
 
 
 def test_segments_are_written_in_order(tmp_path: Path) -> None:
     segments: List[Segment] = [Copy(0, 100), Data(b"new"), Zeros(5), Copy(200, 300)]
     assert write(tmp_path, segments) == CONTENT[:100] + b"new" + bytes(5) + CONTENT[200:500]
+
+
+def test_many_short_segments_and_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("respin.build.writer.STEP", 700)
+    short: List[Segment] = [Copy(start, 7) if start % 20 else Data(b"new") for start in range(0, 1000, 10)]
+    wanted = b"".join(CONTENT[one.offset : one.offset + 7] if isinstance(one, Copy) else b"new" for one in short)
+    assert write(tmp_path, [*short, Copy(1000, 3000)]) == wanted + CONTENT[1000:4000]
 
 
 @pytest.mark.parametrize("place", [50, 150, 4000])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Iterable
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from respin.byteview import BytesView, SubView
 from respin.clock import source_date_epoch
 from respin.errors import BuildError, MalformedError, MissingToolError, UsageError
 from respin.process import run
-from respin.segments import Copy, Data, Zeros, merge, total
+from respin.segments import Copy, Data, Zeros, batches, merge, total
 from respin.workspace import Output, Workspace, write_file
 
 
@@ -37,32 +38,41 @@ def test_patterns_match_within_one_part() -> None:
     assert not safepath.first_match("/etc/xy", ["/etc/x/**"])
 
 
-@given(
-    st.lists(
-        st.one_of(
-            st.builds(Copy, st.integers(0, 50), st.integers(0, 9)),
-            st.builds(Data, st.binary(max_size=9)),
-            st.builds(Zeros, st.integers(0, 9)),
-        )
+SEGMENTS = st.lists(
+    st.one_of(
+        st.builds(Copy, st.integers(0, 50), st.integers(0, 9)),
+        st.builds(Data, st.binary(max_size=9)),
+        st.builds(Zeros, st.integers(0, 9)),
     )
 )
-def test_merging_segments_changes_nothing_but_their_number(segments: "list[object]") -> None:
+
+
+def render(parts: Iterable[object]) -> bytes:
     base = bytes(range(64))
+    out = b""
+    for one in parts:
+        if isinstance(one, Copy):
+            out += base[one.offset : one.offset + one.length]
+        elif isinstance(one, Data):
+            out += one.data
+        elif isinstance(one, Zeros):
+            out += bytes(one.length)
+    return out
 
-    def render(parts: "list[object]") -> bytes:
-        out = b""
-        for one in parts:
-            if isinstance(one, Copy):
-                out += base[one.offset : one.offset + one.length]
-            elif isinstance(one, Data):
-                out += one.data
-            elif isinstance(one, Zeros):
-                out += bytes(one.length)
-        return out
 
+@given(SEGMENTS)
+def test_merging_segments_changes_nothing_but_their_number(segments: "list[object]") -> None:
     merged = merge(segments)  # type: ignore[arg-type]
     assert render(list(merged)) == render(segments)
     assert total(merged) == total(segments)  # type: ignore[arg-type]
+
+
+@given(SEGMENTS, st.integers(1, 12))
+def test_batches_are_full_and_change_nothing(segments: "list[object]", size: int) -> None:
+    found = list(batches(segments, size))  # type: ignore[arg-type]
+    assert render(one for batch in found for one in batch) == render(segments)
+    assert all(0 < total(batch) <= size for batch in found)
+    assert all(total(batch) + following[0].length > size for batch, following in zip(found, found[1:]))
 
 
 def test_reads_outside_a_view_are_typed_errors() -> None:
