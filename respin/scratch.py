@@ -123,13 +123,19 @@ class Reaper:
         """There is nothing to take back any more."""
         self._order("published")
 
+    def end(self) -> None:
+        """Have it all done now, while this process goes on."""
+        if self._process.stdin and not self._process.stdin.closed:
+            try:
+                self._order("end")
+            finally:
+                self._process.stdin.close()
+
     def close(self) -> None:
         """Have it all done now, and wait for it."""
         try:
-            self._order("end")
+            self.end()
         finally:
-            if self._process.stdin:
-                self._process.stdin.close()
             self._process.wait()
 
     def dismiss(self) -> None:

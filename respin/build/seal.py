@@ -237,6 +237,7 @@ def _publish(
             (attestation, [sidecar.attestation(final, name, sha256, signer)]),
             (checksum, [sidecar.checksum(name, sha256, size, signer)]),
         ]
+        signer.done()
     elif output.force:
         stale = sidecar.paths(output.target)  # of a signed ISO that is replaced by an unsigned one
     with ExitStack() as stack:

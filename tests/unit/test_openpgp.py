@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
@@ -341,6 +343,33 @@ def test_signing_leaves_no_agent_but_spares_the_users_own(key_world: KeyWorld, t
         assert agent_is_running(home)
     finally:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+def test_an_agent_ends_when_all_signatures_are_made(tmp_path: Path) -> None:
+    home = tmp_path / "gnupg"
+    signer = Signer(home, generate_key(home, "TEST agent <agent@test.example>", key_length=2048))
+    with signer.ready():
+        signer.sign_detached(DATA)
+        assert agent_is_running(home)
+        signer.done()
+        deadline = time.monotonic() + 30
+        while agent_is_running(home) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not agent_is_running(home)
+    signer.sign_detached(DATA)
+    assert not agent_is_running(home)
+
+
+def test_looking_for_a_secret_key_starts_no_agent(key_world: KeyWorld, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(key_world.gnupg_home, home, ignore=shutil.ignore_patterns("S.*"))
+    fingerprint = key_world.fingerprints["respin"]
+    (home / "gpg-agent.conf").write_text("an agent that reads this does not start\n")
+    assert Signer(home, fingerprint).fingerprint == fingerprint
+    (home / "gpg-agent.conf").unlink()
+    shutil.rmtree(home / "private-keys-v1.d")
+    with pytest.raises(UsageError, match="no secret key"):
+        Signer(home, fingerprint)
 
 
 def test_homes_too_deep_for_a_socket(tmp_path: Path) -> None:

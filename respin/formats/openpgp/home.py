@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
@@ -50,9 +51,21 @@ def gpg(
     return done
 
 
+@dataclass(frozen=True)
+class Agent:
+    """``home`` is a path of a GnuPG home under which ``gpg-agent`` can be reached; it starts when it is needed."""
+
+    home: Path
+    _reaper: Reaper
+
+    def end(self) -> None:
+        """It is not needed any more, and may end while other work goes on."""
+        self._reaper.end()
+
+
 @contextmanager
-def with_agent(home: Path) -> Iterator[Path]:
-    """A path of ``home`` under which ``gpg-agent`` can be reached; an agent that was started meanwhile is ended.
+def with_agent(home: Path) -> Iterator[Agent]:
+    """The agent of ``home``; one that was started meanwhile is ended.
 
     An agent that runs already (the user's own, who may have unlocked a key in it) is used and left alone.
     """
@@ -68,7 +81,7 @@ def with_agent(home: Path) -> Iterator[Path]:
             gpgconf = process.find("gpgconf")
             for order in ("--kill", "all"), ("--remove-socketdir",):
                 reaper.run([gpgconf, "--homedir", str(path), *order], process.CLEAN_ENVIRONMENT)
-        yield path
+        yield Agent(path, reaper)
 
 
 def agent_is_running(home: Path) -> bool:

@@ -14,10 +14,11 @@ import gnupg
 
 from respin import process
 from respin.errors import BuildError, RespinError, UsageError
-from respin.formats.openpgp.home import OPTIONS, with_agent
+from respin.formats.openpgp.home import OPTIONS, Agent, gpg, with_agent
 from respin.formats.openpgp.packets import SIGNATURE, dearmor, packets
 from respin.safepath import printable
 
+_KEYS = "private-keys-v1.d"
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _USER_ID = re.compile(r"(?P<name>[^<>()]{5,}?)(?: <(?P<mail>[^<>() ]+@[^<>() ]+)>)?")
 
@@ -32,9 +33,8 @@ class Signer:
         self.gnupg_home = gnupg_home
         self.fingerprint = _checked(fingerprint)
         self._ready: Optional[Any] = None
-        with with_agent(_existing(gnupg_home)) as home:
-            secret = {key["fingerprint"] for key in _gnupg(home).list_keys(secret=True)}
-        if self.fingerprint not in secret:
+        self._agent: Optional[Agent] = None
+        if not (_has_key_file(_existing(gnupg_home), self.fingerprint) or _agent_has(gnupg_home, self.fingerprint)):
             raise UsageError(
                 f"there is no secret key {self.fingerprint}",
                 where=str(gnupg_home),
@@ -45,12 +45,18 @@ class Signer:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """For several signatures: GnuPG and its agent are got ready once, and the agent ends with the context."""
-        with with_agent(self.gnupg_home) as home:
-            self._ready = _gnupg(home)
+        with with_agent(self.gnupg_home) as agent:
+            self._agent, self._ready = agent, _gnupg(agent.home)
             try:
                 yield
             finally:
-                self._ready = None
+                self._agent = self._ready = None
+
+    def done(self) -> None:
+        """All signatures are made: the agent that was got ready ends while other work goes on."""
+        if self._agent is not None:
+            self._agent.end()
+        self._agent = self._ready = None
 
     def sign_detached(self, data: bytes) -> bytes:
         """An armored detached signature (class 00, SHA-512) over ``data``."""
@@ -105,8 +111,8 @@ def generate_key(
     lines += [f"Name-Real: {match['name']}"]
     lines += [f"Name-Email: {match['mail']}"] if match["mail"] else []
     lines += [f"Expire-Date: {expires_days}d" if expires_days else "Expire-Date: 0", "%commit", ""]
-    with with_agent(gnupg_home) as home:
-        result = _gnupg(home).gen_key("\n".join(lines))
+    with with_agent(gnupg_home) as agent:
+        result = _gnupg(agent.home).gen_key("\n".join(lines))
     if not _FINGERPRINT.fullmatch(str(result.fingerprint)):
         raise BuildError(f"GnuPG did not make a key: {_last_words(result)}", where=str(gnupg_home))
     return str(result.fingerprint)
@@ -119,6 +125,20 @@ def export_public(gnupg_home: Path, fingerprint: str) -> bytes:
     if not exported:
         raise UsageError(f"there is no public key {fingerprint}", where=str(gnupg_home), finding="no-public-key")
     return str(exported).encode("ascii")
+
+
+def _has_key_file(home: Path, fingerprint: str) -> bool:
+    """Whether the home has a file for a secret key of ``fingerprint``, or of a subkey: then no agent need be asked."""
+    listed = gpg(home, ["--with-colons", "--with-keygrip", "--list-keys", fingerprint]).stdout
+    fields = [line.split(":") for line in listed.decode("utf-8", "replace").splitlines()]
+    names = {kind: [one[9] for one in fields if one[0] == kind and len(one) > 9] for kind in ("fpr", "grp")}
+    return names["fpr"][:1] == [fingerprint] and any((home / _KEYS / f"{grip}.key").exists() for grip in names["grp"])
+
+
+def _agent_has(home: Path, fingerprint: str) -> bool:
+    """Whether the agent knows the secret key: on a card, or as the agent of another machine."""
+    with with_agent(home) as agent:
+        return fingerprint in {key["fingerprint"] for key in _gnupg(agent.home).list_keys(secret=True)}
 
 
 def _gnupg(home: Path, *options: str) -> Any:
