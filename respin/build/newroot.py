@@ -16,9 +16,9 @@ from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.root import SquashfsRoot
 from respin.formats.squashfs.splice import splice_file
 from respin.node.indexing import Indexing
+from respin.node.ranges import Ranges
 from respin.node.rootimage import FlatRoot, NestedRoot, RootImage
 from respin.node.treediff import compare
-from respin.node.treeindex import Ranges
 from respin.node.treepairs import delta_of, pairs_of_extension
 from respin.progress import Progress
 from respin.root import delta

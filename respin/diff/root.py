@@ -11,9 +11,10 @@ from respin.formats.ext.inode import ExtInode
 from respin.formats.squashfs.extension import first_other_byte, read_extension
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.node.image import ReadableNode
+from respin.node.ranges import Ranges
 from respin.node.rootimage import FlatRoot, NestedRoot
 from respin.node.treediff import attributes, flags, visit_differences
-from respin.node.treeindex import Ranges, TreeIndex
+from respin.node.treeindex import TreeIndex
 from respin.node.treepairs import delta_of, pairs_of_extension, visit_all
 from respin.progress import Progress
 from respin.root.delta import Delta

@@ -2,15 +2,15 @@
 
 This is the independent account of what a respin changed. It shares no code with the transaction, the overlay or
 debugfs, and it is what the declared delta is held against. Slack that no name reaches (free blocks, old directory
-entries) is outside of it. What stands in the same bytes in both images is read once; of what differs, the kernel must
-see in the second image what is read here.
+entries) is outside of it. What stands in the same bytes in both images is read once or, where it is known to matter
+to nothing that differs, not at all; of what differs, the kernel must see in the second image what is read here.
 """
 
 from __future__ import annotations
 
 import stat
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from respin.digest import sha256_content
 from respin.errors import MalformedError, VerificationError
@@ -19,7 +19,10 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.shown import Shown
 from respin.formats.ext.walk import WalkGuard
-from respin.node.treeindex import DIRECTORY, UNKNOWN, Ranges, TreeIndex
+from respin.node.ranges import Ranges
+from respin.node.sameness import ByIndex, ByTouch, NothingSame, Sameness, UnsureError
+from respin.node.touched import touched
+from respin.node.treeindex import TreeIndex
 from respin.root.delta import KINDS, Attributes, Change, Delta, Entry, Kind
 from respin.roottree import RootTree, TreeInode
 from respin.safepath import show
@@ -57,17 +60,23 @@ def compare(before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[
     none of them touches is not looked at in ``after``; the result is the same. Raises VerificationError where flags of
     inodes differ, which no delta can say.
     """
+    return visit_differences(before, after, changed, _same_flags_in(after), index)
 
-    def require_same_flags(path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> None:
-        if now is not None and flags(now) != (0 if was is None else flags(was)):
-            raise VerificationError(
-                f"the flags of inode {now.number} ({now.flags:#x}) are not those of the vendor's or of a new file",
-                where=f"{after.view.name}:{show(path)}",
-                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
-                finding="inode-flags",
-            )
 
-    return visit_differences(before, after, changed, require_same_flags, index)
+def compare_where_said(before: ExtImage, after: ExtImage, changed: Ranges, said: Iterable[str]) -> Optional[Delta]:
+    """As :func:`compare`, reading only what ``changed`` has an influence on; None if that needs more to be read.
+
+    ``said`` are the paths that are said to differ. What they leave out is found all the same, or None is the answer.
+    ``before`` has to be consistent, see :mod:`respin.node.touched`.
+    """
+    narrowed = changed.narrowed(before.view, after.view, before.superblock.block_size)
+    found = touched(before, after, narrowed, said)
+    if found is None:
+        return None
+    try:
+        return _Comparison(before, after, narrowed, _same_flags_in(after), ByTouch(before, found)).run()
+    except UnsureError:
+        return None
 
 
 def visit_differences(
@@ -78,7 +87,8 @@ def visit_differences(
     It gets at least the paths where the two images do not hold the same inode in the same bytes.
     """
     narrowed = changed.narrowed(before.view, after.view, before.superblock.block_size)
-    return _Comparison(before, after, narrowed, visit, index).run()
+    sameness = NothingSame() if index is None else ByIndex(before, after, narrowed, index)
+    return _Comparison(before, after, narrowed, visit, sameness).run()
 
 
 def flags(inode: ExtInode) -> int:
@@ -86,19 +96,28 @@ def flags(inode: ExtInode) -> int:
     return inode.flags & ~_LAYOUT_FLAGS
 
 
+def _same_flags_in(after: ExtImage) -> Visit:
+    def require(path: str, was: Optional[ExtInode], now: Optional[ExtInode]) -> None:
+        if now is not None and flags(now) != (0 if was is None else flags(was)):
+            raise VerificationError(
+                f"the flags of inode {now.number} ({now.flags:#x}) are not those of the vendor's or of a new file",
+                where=f"{after.view.name}:{show(path)}",
+                remedy="this is not the vendor's Node plus the declared plugins; do not use it",
+                finding="inode-flags",
+            )
+
+    return require
+
+
 class _Comparison:
     """A walk through both trees at once."""
 
-    def __init__(
-        self, before: ExtImage, after: ExtImage, changed: Ranges, visit: Visit, index: Optional[TreeIndex]
-    ) -> None:
+    def __init__(self, before: ExtImage, after: ExtImage, changed: Ranges, visit: Visit, sameness: Sameness) -> None:
         self._before = before
         self._after = after
         self._changed = changed
         self._look = visit
-        self._index = index
-        unknown = bytearray(1 + max(before.superblock.inode_count, after.superblock.inode_count))
-        self._same = unknown if index is None else index.same(after, changed)
+        self._sameness = sameness
         self._guards = [WalkGuard(image.superblock, image.view.name) for image in (before, after)]
         self._shown = Shown(after)
         self._found: Dict[str, Entry] = {}
@@ -111,10 +130,12 @@ class _Comparison:
         return Delta(tuple(replace(entry, link_group=groups.get(path)) for path, entry in entries))
 
     def _visit(self, path: str, old: Optional[int], new: Optional[int], depth: int) -> None:
-        if old is not None and old == new and self._same[old] != UNKNOWN:
-            if self._same[old] == DIRECTORY:
-                self._descend(path, old, depth)
+        if old is not None and old == new and self._sameness.is_same(old):
+            for below, number, deeper in self._sameness.below(path, old, depth, self._enter):
+                self._visit(below, number, number, deeper)
             return
+        if new is not None and new != old:
+            self._sameness.require_new(new)
         was = None if old is None else self._before.inode(old)
         now = None if new is None else self._after.inode(new)
         if now is not None:
@@ -140,33 +161,10 @@ class _Comparison:
         one, other = (image.view.read(place, image.superblock.inode_size) for image, place in places)
         return one == other
 
-    def _descend(self, path: str, number: int, depth: int) -> None:
-        """The same directory in both images: only what it leads to may differ."""
-        assert self._index is not None
-        todo: List[Tuple[Tuple[int, ...], int]] = [((number,), depth)]
-        while todo:
-            trail, depth = todo.pop()
-            directory = self._index.directories[trail[-1]]
-            name = f"directory inode {trail[-1]}"
-            for guard in self._guards:
-                guard.enter(name, trail[-1], directory.size, depth)
-                guard.found(len(directory.children))
-            kinds = bytes(map(self._same.__getitem__, directory.children))
-            if DIRECTORY in kinds:
-                below = (child for kind, child in zip(kinds, directory.children) if kind == DIRECTORY)
-                todo += [((*trail, child), depth + 1) for child in below]
-            if UNKNOWN in kinds:
-                prefix = self._path(path, trail).rstrip("/")
-                for entry in self._before.scan(self._before.inode(trail[-1])).values():
-                    if self._same[entry.inode] == UNKNOWN:
-                        self._visit(f"{prefix}/{entry.name}", entry.inode, entry.inode, depth + 1)
-
-    def _path(self, path: str, trail: Sequence[int]) -> str:
-        """The path of the last directory of ``trail``; each lies in the one before, ``path`` is that of the first."""
-        for parent, child in zip(trail, trail[1:]):
-            names = self._before.scan(self._before.inode(parent)).values()
-            path = f"{path.rstrip('/')}/{next(entry.name for entry in names if entry.inode == child)}"
-        return path
+    def _enter(self, path: str, number: int, size: int, depth: int, names: int) -> None:
+        for guard in self._guards:
+            guard.enter(path, number, size, depth)
+            guard.found(names)
 
     def _names_in(self, which: int, path: str, inode: Optional[ExtInode], depth: int) -> Mapping[bytes, ExtEntry]:
         if inode is None or not inode.is_directory:

@@ -9,79 +9,23 @@ from __future__ import annotations
 
 import stat
 from array import array
-from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import repeat
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from respin.byteview import ByteView
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.plain import PlainInode
-from respin.formats.ext.superblock import same_but_for_size
 from respin.formats.squashfs.nested import NestedView
 from respin.node.metadatacopy import MetadataCopy
+from respin.node.numbering import Numbering
+from respin.node.ranges import Ranges
 
-STEP = 1 << 20
 _THREADS = 2
 _MOST_PLACES = 8_000_000  # inodes beyond are compared in full
 _KINDS = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK))
-_NOWHERE = 1 << 64
 UNKNOWN, FILE, DIRECTORY = 0, 1, 2
-
-Range = Tuple[int, int]
-
-
-class Ranges:
-    """Byte ranges (start, end), sorted and apart from each other: where two images may differ."""
-
-    def __init__(self, ranges: Iterable[Range]) -> None:
-        self._starts: List[int] = []
-        self._ends: List[int] = []
-        for start, end in sorted(ranges):
-            if self._ends and start <= self._ends[-1]:
-                self._ends[-1] = max(end, self._ends[-1])
-            else:
-                self._starts.append(start)
-                self._ends.append(end)
-
-    @classmethod
-    def of_blocks(cls, numbers: Iterable[int], block_size: int, size: int) -> "Ranges":
-        """The ranges of the blocks with these numbers in a view of ``size`` bytes."""
-        return cls((number * block_size, min(size, (number + 1) * block_size)) for number in numbers)
-
-    def __iter__(self) -> Iterator[Range]:
-        return zip(self._starts, self._ends)
-
-    def touch(self, start: int, end: int) -> bool:
-        """Whether any byte from ``start`` up to ``end`` lies in one of the ranges."""
-        number = bisect_right(self._ends, start)
-        return number < len(self._starts) and self._starts[number] < end and start < end
-
-    def touching(self, starts: Sequence[int], ends: Sequence[int]) -> List[int]:
-        """The numbers of those ranges, given by where they begin and end, of which :meth:`touch` would say yes."""
-        firsts = [*self._starts, _NOWHERE]
-        nexts = map(bisect_right, repeat(self._ends), starts)
-        return [at for at, (nearest, end) in enumerate(zip(nexts, ends)) if firsts[nearest] < end and starts[at] < end]
-
-    def narrowed(self, before: ByteView, after: ByteView, step: int) -> "Ranges":
-        """The pieces of ``step`` bytes in the ranges in which the two views do differ.
-
-        What lies behind the end of the first is left out: nothing of the first depends on it.
-        """
-        found: List[Range] = []
-        for start, end in ((start, min(end, before.size)) for start, end in self):
-            for piece in range(start, end, STEP):
-                old, new = (view.read(piece, min(STEP, end - piece)) for view in (before, after))
-                if old != new:
-                    found += [
-                        (piece + at, min(piece + len(old), piece + at + step))
-                        for at in range(0, len(old), step)
-                        if old[at : at + step] != new[at : at + step]
-                    ]
-        return Ranges(found)
 
 
 class Directory(NamedTuple):
@@ -99,9 +43,7 @@ class TreeIndex:
     """
 
     def __init__(self, root: ExtImage, metadata: Optional[MetadataCopy] = None) -> None:
-        self._superblock = root.superblock
-        self._size = root.view.size
-        self._tables = _inode_tables(root, root.superblock.group_count)
+        self._numbering = Numbering(root)
         self.kinds = bytearray(root.superblock.inode_count + 1)
         self.directories: Dict[int, Directory] = {}
         self._starts = array("Q")
@@ -116,12 +58,12 @@ class TreeIndex:
 
         ``changed`` are the only places where the bytes of the two images differ.
         """
-        if not self._interpreted_alike(after):
+        if not self._numbering.holds_in(after):
             return bytearray(len(self.kinds))
         kinds = bytearray(self.kinds)
         for number in changed.touching(self._starts, self._ends):
             kinds[self._owners[number]] = UNKNOWN
-        for number in self._slots(changed):
+        for number in self._numbering.slots(changed):
             kinds[number] = UNKNOWN
         return kinds
 
@@ -175,32 +117,6 @@ class TreeIndex:
         if entries is not None:
             self.directories[inode.number] = Directory(inode.size, array("I", (one.inode for one in entries.values())))
         self.kinds[inode.number] = FILE if entries is None else DIRECTORY
-
-    def _interpreted_alike(self, after: ExtImage) -> bool:
-        """Whether an inode number, a block number and the bytes of a slot mean the same in both images.
-
-        They do in one that was grown, too, as far as the first one goes, if the inode tables stayed where they were.
-        """
-        if not same_but_for_size(self._superblock, after.superblock) or self._size > after.view.size:
-            return False
-        return self._tables is not None and self._tables == _inode_tables(after, self._superblock.group_count)
-
-    def _slots(self, changed: Ranges) -> Iterable[int]:
-        """The numbers of the inodes whose slots are touched."""
-        size, per_group = self._superblock.inode_size, self._superblock.inodes_per_group
-        for group, table in enumerate(self._tables or ()):
-            for start, end in changed:
-                if start < table + per_group * size and end > table:
-                    first, last = max(0, start - table) // size, min(per_group - 1, (end - 1 - table) // size)
-                    yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
-
-
-def _inode_tables(root: ExtImage, count: int) -> "Optional[array[int]]":
-    """Where the inode tables of the first ``count`` block groups begin; None if that cannot be known."""
-    try:
-        return array("Q", (root.inode_table(group) for group in range(count)))
-    except RespinError:
-        return None
 
 
 def _fetch(root: ExtImage, view: NestedView, inodes: Sequence[ExtInode], pool: ThreadPoolExecutor) -> None:

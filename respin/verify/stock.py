@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
-from respin.byteview import ByteView, FileView
+from respin.byteview import ByteView
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.medium.initrds import Initrds
@@ -16,7 +16,6 @@ from respin.node.image import NodeImage, open_node
 from respin.node.indexing import Indexing
 from respin.node.profile import Profile
 from respin.node.protected import ProtectedDigest
-from respin.node.rootimage import RootImage
 from respin.progress import Progress
 from respin.provenance.layout import RESTORE
 from respin.restore import open_restored
@@ -37,22 +36,19 @@ class Stock:
 
 
 class StockSource:
-    """Where the vendor's ISO is to come from; its root is indexed from the start, in a process of its own.
+    """Where the vendor's ISO is to come from.
 
-    What is met there in bytes that nobody vouches for yet is told when they are known to be the right ones.
-    ``iso`` is the respun ISO, read from ``fd``, ``base`` the vendor's if it was given; ``stack`` ends everything.
+    ``iso`` is the respun ISO, ``base`` the vendor's if it was given; ``stack`` closes everything.
     """
 
     def __init__(
-        self, iso: ByteView, fd: int, base: Optional[Path], profiles: Sequence[Profile], tmpdir: Path, stack: ExitStack
+        self, iso: ByteView, base: Optional[Path], profiles: Sequence[Profile], tmpdir: Path, stack: ExitStack
     ) -> None:
         self._profiles = tuple(profiles)
         self._iso, self._base, self._tmpdir, self._stack = iso, base, tmpdir, stack
         self._base_fd = -1
         if base is not None:
             self._base_fd = stack.enter_context(opened(base))
-        self._originals = ExitStack()  # of the other process; they go away with it
-        self._indexing = Indexing(self._open_root, stack, [fd if base is None else self._base_fd])
 
     def verified(self, claim: BaseClaim, progress: Progress) -> Optional[Stock]:
         """The vendor's ISO, which must be what ``claim`` says; None if it was not given and no restore map is there.
@@ -64,7 +60,7 @@ class StockSource:
             given = verify_base(self._base_fd, self._base, claim, progress).view()
         restored = self._restored(claim, progress)
         view = restored if given is None else given
-        return None if view is None else Stock(open_node(view, self._profiles), claim, self._indexing)
+        return None if view is None else Stock(open_node(view, self._profiles), claim)
 
     def _restored(self, claim: BaseClaim, progress: Progress) -> Optional[ByteView]:
         iso = IsoImage.open(self._iso)
@@ -80,10 +76,3 @@ class StockSource:
                 finding="base-digest",
             )
         return restored
-
-    def _open_root(self) -> RootImage:
-        if self._base is not None:
-            view: ByteView = FileView(self._base_fd, str(self._base))
-        else:
-            view = open_restored(IsoImage.open(self._iso), self._tmpdir, self._originals)
-        return open_node(view, self._profiles).image

@@ -14,8 +14,8 @@ from respin.byteview import ByteView
 from respin.formats.ext import superblock
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.superblock import ExtSuperblock
+from respin.node.ranges import Ranges
 from respin.node.rootimage import NestedRoot
-from respin.node.treeindex import Ranges
 from respin.verify.differs import altered
 
 # Linux Documentation/filesystems/ext4/super.rst, as (offset, length).

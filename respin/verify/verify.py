@@ -84,7 +84,7 @@ def verify(
         output = open_node(found.view, profiles)
         signatures = verify_signatures(output.iso, envelope, trust, workspace.path)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        source = StockSource(found.view, fd, request.base, profiles, workspace.path, stack)
+        source = StockSource(found.view, request.base, profiles, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
         reading = read_output(output, claims, progress, plain=request.plain)
         verify_subject(output.iso, claims, progress, reading)
@@ -154,8 +154,9 @@ def verify_content(
         require_same_profile(output, node)
         plan = proven_plan(node, bundles, claims, tmpdir)
         require_same_policy(output, claims, plan.selinux)
+        said = [entry.path for entry in claims.delta]
         edit = derived(plan, claims.medium, output, stock.initrds, Path(tempfile.mkdtemp(dir=tmpdir)))
-        found = compare_with_base(output, node, progress, stock.indexing, edit)
+        found = compare_with_base(output, node, progress, said, stock.indexing, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:
             links.append(words.no_vendor())

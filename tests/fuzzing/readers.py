@@ -15,8 +15,9 @@ from respin.formats.squashfs import Kind, PatchedView, SquashfsImage, SquashfsRo
 from respin.formats.squashfs.extension import first_other_byte, read_extension
 from respin.formats.squashfs.merge import Change, Put, Removal, merge_changes
 from respin.node.metadatacopy import MetadataCopy
-from respin.node.treediff import compare
-from respin.node.treeindex import Ranges, TreeIndex
+from respin.node.ranges import Ranges
+from respin.node.treediff import compare, compare_where_said
+from respin.node.treeindex import TreeIndex
 from respin.node.treepairs import delta_of, pairs_of_extension, visit_all
 from respin.roottree import RootTree, TreeInode
 from respin.spool import SparseSpool
@@ -118,7 +119,9 @@ def _read_ext(refused: Refusals, view: ByteView, seed: ByteView) -> None:
             before = ExtImage.open(seed)
             if view.size == seed.size and _modest(ext):
                 changed = Ranges([(0, view.size)]).narrowed(seed, view, ext.superblock.block_size)
-                compare(before, ext, changed, TreeIndex(before))
+                whole = compare(before, ext, changed, TreeIndex(before))
+                found = compare_where_said(before, ext, changed, (entry.path for entry in whole))
+                assert found in (None, whole), "the short way finds something else"
 
 
 def _read_tree(refused: Refusals, root: RootTree[Any]) -> None:

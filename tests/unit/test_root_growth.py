@@ -18,8 +18,9 @@ from respin.byteview import BytesView
 from respin.errors import BuildError, MissingToolError, UnsupportedError
 from respin.formats.ext import ExtImage
 from respin.formats.squashfs import PatchedView, SquashfsImage
+from respin.node.ranges import Ranges
 from respin.node.treediff import compare
-from respin.node.treeindex import Ranges, TreeIndex
+from respin.node.treeindex import TreeIndex
 from respin.root import growth
 from respin.root.e2fsprogs import refuse_unsupported
 from respin.root.idmaps import NEEDED_IDS, require_ids

@@ -62,9 +62,7 @@ def test_what_was_killed_with_its_reaper_is_removed_by_the_next(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["respin-0123456789abcdef", "respin-mine"]
 
 
-def test_a_sweep_between_making_and_locking_costs_another_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_between_making_and_locking_costs_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another command that starts at this moment takes the new directory for one whose owner is dead."""
     mkdir, made = Path.mkdir, []
 

@@ -1,10 +1,11 @@
-"""The comparison of two roots: what debugfs changed is found, and the short way finds what the long way finds."""
+"""The comparison of two roots: what debugfs changed is found, and the short ways find what the long way finds."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import stat
+import struct
 import time
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -18,8 +19,9 @@ from respin.errors import RespinError, UnsupportedError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.shown import FINDING
 from respin.formats.squashfs.image import SquashfsImage
-from respin.node.treediff import attributes, compare
-from respin.node.treeindex import FILE, UNKNOWN, Ranges, TreeIndex
+from respin.node.ranges import Ranges
+from respin.node.treediff import attributes, compare, compare_where_said
+from respin.node.treeindex import FILE, UNKNOWN, TreeIndex
 from respin.root.delta import Change, Delta, Entry, Kind
 from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs
 from tests.unit.test_ext_fuzz import Hostile
@@ -90,10 +92,33 @@ def outcome(before: ExtImage, data: bytes, old: bytes, *, how: str) -> Tuple[str
         after = opened(data)
         if how == "plain":
             return "delta", in_full(before, after)
+        if how == "said":
+            return "delta", where_said(before, after, old, data)
         index = TreeIndex(before) if how == "index" else None
         return "delta", compare(before, after, changed_blocks(old, data), index)
     except RespinError as error:
         return "kernel" if error.finding == FINDING else "error", type(error)
+
+
+def where_said(before: ExtImage, after: ExtImage, old: bytes, new: bytes) -> Delta:
+    """The way of :func:`compare_where_said`, told of all that differs, of some, of nothing, and of what does not."""
+    whole = compare(before, after, changed_blocks(old, new))
+    paths = [entry.path for entry in whole]
+    for said in (paths, paths[1:], paths[::2], (), ["/d0/s0/f0", "/no/such/path", "/", "", "/d0/s0/f0/x"]):
+        found = compare_where_said(before, after, changed_blocks(old, new), said)
+        assert found in (None, whole), said
+    return whole
+
+
+def refused_or_unsure(before: ExtImage, new: bytes, old: bytes) -> bool:
+    paths = [path for path, _ in before.walk()]
+    for said in (paths, paths[::3], ()):
+        try:
+            if compare_where_said(before, opened(new), changed_blocks(old, new), said) is not None:
+                return False
+        except RespinError:
+            pass
+    return True
 
 
 INVISIBLE = "set_inode_field /d0/s2/f2 atime 1600000009"
@@ -135,7 +160,7 @@ def test_the_short_way_finds_what_the_plain_way_finds(
     plain = outcome(before, new, old, how="plain")
     # debugfs cannot link into a full inline directory and then does nothing; that proves nothing either.
     assume(chosen == [INVISIBLE] or plain != ("delta", Delta(())))
-    for how in ("index", "none"):
+    for how in ("index", "none", "said"):
         assert outcome(before, new, old, how=how) == plain, how
 
 
@@ -153,6 +178,10 @@ def test_on_hostile_images_both_ways_agree(stock: Path, seed: int) -> None:
     found = outcome(before, new, old, how="index")
     # A reader of trees does not mind what the kernel would; only whoever compares is that strict.
     assert found == outcome(before, new, old, how="none" if found[0] == "kernel" else "plain")
+    if found[0] == "delta":
+        assert outcome(before, new, old, how="said") == found
+    else:  # what was read in full was refused, so what is read in part must be refused or not be enough
+        assert refused_or_unsure(before, new, old)
 
 
 def test_content_that_changes_in_place_is_found(stock: Path) -> None:
@@ -168,6 +197,9 @@ def test_content_that_changes_in_place_is_found(stock: Path) -> None:
             delta = compare(before, opened(bytes(new)), changed_blocks(old, bytes(new)), TreeIndex(before))
             names = {name for name, other in before.walk() if other.number == inode.number}
             assert {entry.path for entry in delta} == names, path
+            where = before, opened(bytes(new)), changed_blocks(old, bytes(new))
+            assert compare_where_said(*where, ()) is None, "somebody's block differs, and nobody says whose"
+            assert compare_where_said(*where, names) in ((delta,) if len(names) == inode.nlink else (None,))
 
 
 def test_an_index_spares_reading(stock: Path) -> None:
@@ -219,3 +251,74 @@ def test_a_file_that_claims_exbibytes_is_not_hashed(tmp_path: Path) -> None:
     assert time.process_time() - started < 2
     assert (caught.value.finding, caught.value.exit_code) == ("too-large", 7)
     assert caught.value.where
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whoever_is_told_all_that_differs_need_not_read_the_rest(stock: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "source").write_bytes(random.Random(3).randbytes(30_000))
+    image = tmp_path / "root.img"
+    shutil.copyfile(stock, image)
+    debugfs(image, command.format(source=tmp_path / "source"))
+    old, new = stock.read_bytes(), image.read_bytes()
+    before, after = opened(old), opened(new)
+    whole = compare(before, after, changed_blocks(old, new))
+    said = [entry.path for entry in whole] + ["/d0/s2/f2"]  # of whose new atime no delta tells
+    found = compare_where_said(before, after, changed_blocks(old, new), said)
+    if command.startswith("ln "):  # debugfs counts no link, and a file that is the same has one name more
+        assert found in (None, whole)
+    else:
+        assert found == whole
+
+
+def test_a_directory_with_a_second_name_is_read_in_full(stock: Path, tmp_path: Path) -> None:
+    """What is below it stands at no path that anybody was told of, and nothing of it differs."""
+    image = tmp_path / "root.img"
+    shutil.copyfile(stock, image)
+    debugfs(image, "ln d0/s1 /d2/s0/again")
+    old, new = stock.read_bytes(), image.read_bytes()
+    if old == new:
+        pytest.skip("debugfs cannot link into a full inline directory")
+    assert refused_or_unsure(opened(old), new, old)
+    with pytest.raises(RespinError):
+        compare(opened(old), opened(new), changed_blocks(old, new))
+
+
+def test_an_attribute_block_of_two_inodes_is_not_taken_for_one_of_its_own(tmp_path: Path) -> None:
+    """Only one of the two is told of; the other one has the changed value, too."""
+    image = build_ext(tmp_path / "root.img", {"a": b"1", "b": b"2"}, fs="ext2", size_mib=4, options=("-I", "128"))
+    debugfs(image, "ea_set /a user.note value", "ea_set /b user.note other")
+    old = bytearray(image.read_bytes())
+    before = opened(bytes(old))
+    ((block, size),) = before.mapping_ranges(before.stat("/a"))
+    slots = [before.inode_location(before.stat(path).number) for path in ("/a", "/b")]
+    old[slots[1] + 104 : slots[1] + 108] = old[slots[0] + 104 : slots[0] + 108]  # i_file_acl
+    struct.pack_into("<I", old, block + 4, 2)  # h_refcount
+    new = bytearray(old)
+    new[block : block + size] = new[block : block + size].replace(b"value", b"VALUE")
+    struct.pack_into("<2I", new, block + 12, 0, 0)  # h_hash, h_checksum
+    before, after = opened(bytes(old)), opened(bytes(new))
+    everything = Ranges([(0, len(old))])
+    whole = compare(before, after, everything)
+    assert {entry.path for entry in whole} == {"/a", "/b"}
+    assert compare_where_said(before, after, everything, ["/a"]) is None
+    struct.pack_into("<I", old, block + 4, 1)
+    struct.pack_into("<I", new, block + 4, 1)
+    found = compare_where_said(opened(bytes(old)), opened(bytes(new)), everything, ["/a"])
+    assert found is not None, "by its own count it belongs to one"
+
+
+@pytest.mark.parametrize("problem", ["state", "feature"])
+def test_a_vendors_file_system_that_is_not_clean_is_read_in_full(tmp_path: Path, problem: str) -> None:
+    old = bytearray(build_ext(tmp_path / "root.img", {"a": b"1"}, fs="ext2", size_mib=4).read_bytes())
+    new = bytearray(old)
+    place = opened(bytes(old)).data_ranges(opened(bytes(old)).stat("/a"))[0].offset
+    assert place is not None
+    new[place] ^= 1
+    everything = Ranges([(0, len(old))])
+    assert compare_where_said(opened(bytes(old)), opened(bytes(new)), everything, ["/a"]) is not None
+    for image in (old, new):
+        if problem == "state":
+            struct.pack_into("<H", image, 1024 + 58, 3)  # s_state: valid, errors
+        else:
+            image[1024 + 101] |= 0x40  # s_feature_ro_compat: shared_blocks
+    assert compare_where_said(opened(bytes(old)), opened(bytes(new)), everything, ["/a"]) is None

@@ -13,8 +13,8 @@ from respin.byteview import BytesView
 from respin.errors import VerificationError
 from respin.formats import mediacheck
 from respin.formats.ext.image import ExtImage
+from respin.node.ranges import Ranges
 from respin.node.treediff import compare
-from respin.node.treeindex import Ranges
 from respin.progress import SILENT
 from respin.verify.statement import verify_media_check
 from respin.verify.superblock import require_same_bytes, require_same_hidden_files

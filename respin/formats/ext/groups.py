@@ -15,15 +15,20 @@ from respin.errors import MalformedError
 from respin.formats.ext.superblock import OFFSET, SIZE, ExtSuperblock
 
 _CACHED = 64
+_FLAGS, _BLOCK_UNINIT = 18, 2  # bg_flags, and its bit for a block bitmap that was never written
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group's descriptor: numbers of the first block of each part."""
+    """A group's descriptor: numbers of the first block of each part.
+
+    With ``no_block_bitmap`` the block bitmap was never written: no block of the group holds content.
+    """
 
     block_bitmap: int
     inode_bitmap: int
     inode_table: int
+    no_block_bitmap: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ class Groups:
         self._view = view
         self._superblock = superblock
         self._per_block = superblock.block_size // superblock.descriptor_size
+        self._has_flags = not superblock.features.isdisjoint(("uninit_bg", "metadata_csum"))
         self._blocks: Dict[int, bytes] = {}
+        self._bitmaps: Dict[int, bytes] = {}
 
     def __getitem__(self, number: int) -> Group:
         superblock = self._superblock
@@ -72,7 +79,24 @@ class Groups:
             raise self._bad(f"the inode table of group {number} lies outside")
         if not 0 < block_bitmap < superblock.block_count or not 0 < inode_bitmap < superblock.block_count:
             raise self._bad(f"a bitmap of group {number} lies outside")
-        return Group(block_bitmap, inode_bitmap, inode_table)
+        (flags,) = struct.unpack_from("<H", block, at + _FLAGS)
+        return Group(block_bitmap, inode_bitmap, inode_table, self._has_flags and bool(flags & _BLOCK_UNINIT))
+
+    def holds_content(self, number: int) -> bool:
+        """Whether block ``number`` is in use; of blocks that hold what :meth:`ranges` tells it may say no, too."""
+        superblock = self._superblock
+        group, bit = divmod(number - superblock.first_data_block, superblock.blocks_per_group)
+        if not superblock.first_data_block <= number < superblock.block_count:
+            raise self._bad(f"there is no block {number}")
+        bitmap = self._bitmaps.get(group)
+        if bitmap is None:
+            found = self[group]
+            size = superblock.block_size
+            bitmap = bytes(size) if found.no_block_bitmap else self._view.read(found.block_bitmap * size, size)
+            if len(self._bitmaps) >= _CACHED:
+                self._bitmaps.clear()
+            self._bitmaps[group] = bitmap
+        return bool(bitmap[bit // 8] >> bit % 8 & 1)
 
     @property
     def inode_table_blocks(self) -> int:

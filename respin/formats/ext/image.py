@@ -128,6 +128,10 @@ class ExtImage(TreeByPath[ExtInode, ExtEntry]):
         """The byte where inode ``number`` lies; it takes ``superblock.inode_size`` bytes."""
         return self._inodes.location(number)
 
+    def holds_content(self, block: int) -> bool:
+        """Whether the bitmaps say that a block is in use; of :meth:`metadata_ranges` they may say no, too."""
+        return self._inodes.groups.holds_content(block)
+
     def metadata_ranges(self) -> Iterator[MetadataRange]:
         """Where superblocks, group descriptors, bitmaps and inode tables lie."""
         return self._inodes.groups.ranges()
