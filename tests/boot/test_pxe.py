@@ -89,6 +89,7 @@ def comes_up(network: str, iso: Path, log: str, *, uefi: bool = False) -> None:
     booted.check_plugins(found)
 
 
+@pytest.mark.slow
 def test_by_ipxe_over_http(quickstart: Quickstart, server: Server) -> None:
     comes_up(f"bootfile=http://{HOST}:{server.port}/boot.ipxe", quickstart.respun, "pxe-ipxe.log")
     assert server.asked == ["/boot.ipxe", "/isolinux/vmlinuz0", "/isolinux/initrd0.img", "/respun.iso.cpio"]
