@@ -40,6 +40,7 @@ from respin.provenance.facts import facts
 from respin.root.delta import Delta
 from respin.root.growth import Growth, describe
 from respin.root.install import Installation, Installed, InstallJob, PackageFile, install
+from respin.root.sandbox import Sandbox
 from respin.roottree import RootTree
 from respin.segments import SegmentsView
 from respin.spool import SparseSpool
@@ -82,12 +83,13 @@ class BuildResult:
 def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
     """Build a respun ISO. Nothing appears under the output's name unless everything held."""
     refuse_existing(request.output, force=request.force)
-    trust = TrustStore.load(request.trust, request.tmpdir)
-    signer = signer_for(request)
-    if signer is not None:
-        trust.require_key(Role.RESPIN, signer.fingerprint)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
+        sandbox = stack.enter_context(Sandbox())  # started now, it is there when it is needed
+        trust = TrustStore.load(request.trust, scratch=workspace.path)
+        signer = signer_for(request)
+        if signer is not None:
+            trust.require_key(Role.RESPIN, signer.fingerprint)
         start = start_from(request, trust, workspace, stack, progress)
         metadata = stack.enter_context(SparseSpool(workspace.path, LIMITS.metadata_in_memory))
         indexing = Indexing(partial(start.root_image, trust), stack, [start.fd], metadata)
@@ -106,7 +108,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             medium = numbered(request.medium, start.revision, node.profile.marks)
             edit = derive_medium(plan, medium)
             marks = derive_marks(plan, medium)
-        installation = _install(request, base, plan, bundles, marks, metadata, workspace, stack, progress)
+        installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
         indexing.wait(progress)
@@ -159,6 +161,7 @@ def _install(
     marks: Mapping[str, bytes],
     metadata: SparseSpool,
     workspace: Workspace,
+    sandbox: Sandbox,
     stack: ExitStack,
     progress: Progress,
 ) -> Installation:
@@ -189,6 +192,7 @@ def _install(
         lambda delta: require_none(judge_delta(delta, plan)),
         scratch=workspace.directory("sandbox"),
         stack=stack,
+        sandbox=sandbox,
         progress=progress,
     )
 

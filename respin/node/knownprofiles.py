@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Dict, Tuple
 
@@ -11,6 +12,7 @@ from respin.node.profileparser import parse
 from respin.trust import TrustStore
 
 
+@cache
 def built_in() -> Tuple[Profile, ...]:
     """The profiles that respin brings along, by name."""
     directory = resources.files("respin.node") / "profiles"

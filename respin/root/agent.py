@@ -1,8 +1,8 @@
 """The agent: the process inside the namespaces that does the work.
 
-It is started by :mod:`respin.root.sandbox` with a socket, the base ISO, a file for changed blocks and one sealed memory
-file for each package, and a clean environment. One process makes the namespaces and waits; its child is pid 1 in them.
-When the starter dies, of whatever, the kernel kills the first, thereby the second, thereby everything else.
+It is started by :mod:`respin.root.sandbox` with a socket and a clean environment. One process makes the namespaces and
+waits; its child is pid 1 in them, and gets the base ISO, a file for changed blocks and one sealed memory file for each
+package. When the starter dies, of whatever, the kernel kills the first, thereby the second, thereby everything else.
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ def _inside(channel: protocol.Channel) -> int:
     try:
         syscalls.die_with_parent()
         channel.send({"type": "inside"})
+        descriptors = channel.receive_descriptors()
         job = channel.receive()
         if job["type"] == "probe":
             probe(job, channel)
         else:
-            installation(job, channel)
+            installation(job, descriptors, channel)
     except protocol.ClosedError:
         return 1
     except BaseException as error:

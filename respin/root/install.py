@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from respin.errors import BuildError
 from respin.formats.selinux import XATTR
@@ -168,25 +168,31 @@ class Installation:
 
 
 def install(
-    job: InstallJob, judge: Callable[[Delta], None], *, scratch: Path, stack: ExitStack, progress: Progress = SILENT
+    job: InstallJob,
+    judge: Callable[[Delta], None],
+    *,
+    scratch: Path,
+    stack: ExitStack,
+    sandbox: Optional[Sandbox] = None,
+    progress: Progress = SILENT,
 ) -> Installation:
     """Run the transaction in the sandbox, have the delta judged, write it to a copy-on-write view of the image.
 
     ``judge`` raises to refuse: nothing is written then. ``scratch`` is an existing private directory; during the run a
-    file system is mounted over it that only the sandbox sees. ``stack`` ends the sandbox. Raises MissingToolError,
-    UnsupportedError, PolicyError, VerificationError or BuildError. Neither the ISO nor the machine is changed, whatever
-    happens.
+    file system is mounted over it that only the sandbox sees. ``sandbox`` is one that was started before; without it,
+    one is started that ``stack`` ends. Raises MissingToolError, UnsupportedError, PolicyError, VerificationError or
+    BuildError. Neither the ISO nor the machine is changed, whatever happens.
     """
     with tempfile.TemporaryFile(dir=scratch) as unnamed:
         result_fd = os.dup(unnamed.fileno())
     try:
-        environment = {"SOURCE_DATE_EPOCH": str(job.epoch)}
-        descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]
-        if job.metadata is not None:
-            descriptors += job.metadata.descriptors
-        sandbox = stack.enter_context(Sandbox(pass_fds=descriptors, environment=environment))
+        if sandbox is None:
+            sandbox = stack.enter_context(Sandbox())
+        metadata = () if job.metadata is None else job.metadata.descriptors
+        descriptors = [job.iso_fd, result_fd, *metadata, *(package.fd for package in job.packages)]
+        sandbox.enter(descriptors)
         with ExitStack() as steps:
-            sandbox.send(_describe(job, result_fd, scratch))
+            sandbox.send(_describe(job, descriptors, scratch))
             installed = _follow(job, judge, sandbox, result_fd, progress, steps)
         return Installation(installed, sandbox, checkable=bool(job.image_path), metadata=job.metadata)
     except BaseException:
@@ -254,18 +260,20 @@ def _installed(
     )
 
 
-def _describe(job: InstallJob, result_fd: int, scratch: Path) -> Dict[str, Any]:
+def _describe(job: InstallJob, descriptors: Sequence[int], scratch: Path) -> Dict[str, Any]:
+    """The job; its files by their places among ``descriptors``: the ISO, the result, metadata, packages."""
+    first = len(descriptors) - len(job.packages)
     return {
         "type": "install",
-        "iso_fd": job.iso_fd,
+        "iso_fd": 0,
         "iso_name": job.iso_name,
-        "result_fd": result_fd,
-        "metadata_fds": () if job.metadata is None else job.metadata.descriptors,
+        "result_fd": 1,
+        "metadata_fds": list(range(2, first)),
         "scratch": str(scratch.resolve()),
         "squashfs_offset": job.squashfs_offset,
         "squashfs_size": job.squashfs_size,
         "image_path": job.image_path,
-        "packages": [[package.name, package.fd] for package in job.packages],
+        "packages": [[package.name, first + number] for number, package in enumerate(job.packages)],
         "rpm_keys": [base64.b64encode(key).decode("ascii") for key in job.rpm_keys],
         "dbpath": job.dbpath,
         "epoch": job.epoch,

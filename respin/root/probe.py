@@ -86,6 +86,7 @@ def _ranges() -> str:
 def _namespace(tmpdir: Optional[Path]) -> Tuple[Capability, ...]:
     try:
         with Workspace(tmpdir) as workspace, Sandbox() as sandbox:
+            sandbox.enter()
             sandbox.send({"type": "probe", "scratch": os.path.realpath(workspace.path)})
             failures = sandbox.expect("done")["failures"]
     except (RespinError, OSError) as error:

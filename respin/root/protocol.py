@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import traceback
-from typing import Any, Dict, Mapping, Type
+from typing import Any, Dict, List, Mapping, Sequence, Type
 
 from respin import errors
 from respin.errors import BuildError, RespinError
@@ -18,6 +18,9 @@ Message = Dict[str, Any]
 _CLASSES: Mapping[str, Type[RespinError]] = {
     name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, RespinError)
 }
+
+
+_AT_ONCE = 128  # descriptors; the kernel takes 253 (SCM_MAX_FD)
 
 
 class ClosedError(Exception):
@@ -54,6 +57,29 @@ class Channel:
         if not isinstance(message, dict):
             raise ClosedError("not a message")
         return message
+
+    def send_descriptors(self, descriptors: Sequence[int]) -> None:
+        """Give the other side copies of open files, for :meth:`receive_descriptors`."""
+        try:
+            for start in range(0, len(descriptors), _AT_ONCE):
+                socket.send_fds(self._socket, [b"+"], descriptors[start : start + _AT_ONCE])
+            self._socket.sendall(b".")
+        except OSError as error:
+            raise ClosedError(str(error)) from error
+
+    def receive_descriptors(self) -> List[int]:
+        """The copies, in their order. Nothing that was sent before them may still be unread."""
+        received: List[int] = []
+        while True:
+            try:
+                mark, some, _, _ = socket.recv_fds(self._socket, 1, _AT_ONCE, socket.MSG_CMSG_CLOEXEC)
+            except OSError as error:
+                raise ClosedError(str(error)) from error
+            received += some
+            if mark == b".":
+                return received
+            if mark != b"+":
+                raise ClosedError("end of file")
 
     def close(self) -> None:
         """Hang up."""

@@ -25,32 +25,39 @@ def _search_path() -> List[str]:
 
 
 class Sandbox:
-    """A running agent. Leaving the context kills it and all in its namespaces, and waits until they are gone."""
+    """An agent that is starting. Leaving the context kills it and all in its namespaces, and waits until they are gone.
 
-    def __init__(self, *, pass_fds: Sequence[int] = (), environment: Optional[Mapping[str, str]] = None) -> None:
-        if os.geteuid() != 0:
-            idmaps.required_ranges(os.getuid())  # a clear message before anything is started
+    To be made by the main thread, like :class:`respin.node.beside.Beside`. What is wrong with this machine is said by
+    :meth:`enter`, so it may be started before anybody knows whether it will be needed.
+    """
+
+    def __init__(self) -> None:
         self._channel, theirs = protocol.pair()
         self._stderr = os.fdopen(os.memfd_create("respin-agent", os.MFD_CLOEXEC), "w+b")
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _START, str(theirs.fileno()), str(os.getpid()), *_search_path()],
-                env={**process.CLEAN_ENVIRONMENT, **(environment or {})},
+                env=process.CLEAN_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,
-                pass_fds=(theirs.fileno(), *pass_fds),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 cwd="/",
             )
+
+    def enter(self, descriptors: Sequence[int] = ()) -> None:
+        """Wait until the namespaces are there, and give the agent in them copies of ``descriptors``."""
+        if os.geteuid() != 0:
+            idmaps.required_ranges(os.getuid())  # a clear message before anything is tried
+        self.expect("unshared")
+        idmaps.write_maps(self._process.pid)
+        self.send({"type": "mapped"})
+        self.expect("inside")
         try:
-            self.expect("unshared")
-            idmaps.write_maps(self._process.pid)
-            self.send({"type": "mapped"})
-            self.expect("inside")
-        except BaseException:
-            self.close()
-            raise
+            self._channel.send_descriptors(descriptors)
+        except protocol.ClosedError:
+            raise self._died() from None
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Say something to the agent."""

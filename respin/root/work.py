@@ -6,7 +6,7 @@ import base64
 import os
 import platform
 from contextlib import ExitStack
-from typing import Any, Dict, Mapping, Tuple, Union
+from typing import Any, Dict, Mapping, Sequence, Tuple, Union
 
 from respin.byteview import FileView
 from respin.errors import BuildError, MissingToolError
@@ -33,13 +33,21 @@ _SCRATCH_EXTRA = 1 << 30
 _UNPACKED = 4  # as many times what is compressed the changes may take
 
 
-def installation(job: Mapping[str, Any], channel: protocol.Channel) -> None:
-    """Install, tell the delta, wait for the verdict, hand back the new content, and check it when asked to."""
-    for descriptor in (job["iso_fd"], job["result_fd"], *job["metadata_fds"], *(fd for _, fd in job["packages"])):
-        os.set_inheritable(descriptor, False)
+def installation(job: Mapping[str, Any], descriptors: Sequence[int], channel: protocol.Channel) -> None:
+    """Install, tell the delta, wait for the verdict, hand back the new content, and check it when asked to.
+
+    Where the job names a file, it does so by its place among ``descriptors``.
+    """
+    os.environ["SOURCE_DATE_EPOCH"] = str(job["epoch"])
+    opened = {
+        "iso_fd": descriptors[job["iso_fd"]],
+        "result_fd": descriptors[job["result_fd"]],
+        "metadata_fds": [descriptors[place] for place in job["metadata_fds"]],
+        "packages": [(name, descriptors[place]) for name, place in job["packages"]],
+    }
     transcript = isolation.Transcript()
     try:
-        _Installation(job, channel, transcript).run()
+        _Installation({**job, **opened}, channel, transcript).run()
     except protocol.ClosedError:
         raise
     except BaseException as error:

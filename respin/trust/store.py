@@ -11,6 +11,7 @@ import os
 import posixpath
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
@@ -75,11 +76,13 @@ class TrustStore:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, path: Path, tmpdir: Optional[Path] = None, *, at: Optional[int] = None) -> "TrustStore":
+    def load(
+        cls, path: Path, tmpdir: Optional[Path] = None, *, scratch: Optional[Path] = None, at: Optional[int] = None
+    ) -> "TrustStore":
         """Read a store; UsageError for anything in it that is not as docs/reference/trust.md says.
 
-        GnuPG reads the keys in a private directory below ``tmpdir``. ``at`` is the time by which expiry is judged, in
-        seconds since 1970; None is now.
+        GnuPG reads the keys in the caller's private directory ``scratch``, or in a new one below ``tmpdir``. ``at`` is
+        the time by which expiry is judged, in seconds since 1970; None is now.
         """
         file = path / POLICY
         if not file.exists():
@@ -96,7 +99,9 @@ class TrustStore:
         files = {entry: read_file(path / entry.file_name, LIMITS.key_file) for entry in entries}
         for entry, data in files.items():
             _expect_key(data, path / entry.file_name, entry.fingerprint)
-        public = _understand(files.values(), tmpdir)
+        with ExitStack() as stack:
+            place = scratch or stack.enter_context(Workspace(tmpdir)).path
+            public = _understand(files.values(), place)
         keys: List[TrustedKey] = []
         described = []
         for entry, data in files.items():
@@ -283,7 +288,7 @@ def _expect_key(data: bytes, file: Path, fingerprint: str) -> None:
         raise bad_store(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
 
 
-def _understand(files: Iterable[bytes], tmpdir: Optional[Path]) -> Dict[str, PublicKey]:
+def _understand(files: Iterable[bytes], scratch: Path) -> Dict[str, PublicKey]:
     """All keys at once: one run of GnuPG instead of one for each key."""
-    with Workspace(tmpdir) as workspace, Keyring(files, workspace.path, strict=False) as keyring:
+    with Keyring(files, scratch, strict=False) as keyring:
         return {key.fingerprint: key for key in keyring.keys}

@@ -74,9 +74,9 @@ def verify(
 
     ``then`` gets the verified Node while it is open.
     """
-    trust = TrustStore.load(request.trust, request.tmpdir, at=request.at)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
+        trust = TrustStore.load(request.trust, scratch=workspace.path, at=request.at)
         fd = stack.enter_context(opened(request.iso))
         found = find_iso(FileView(fd, str(request.iso)))
         profiles = known(trust)
