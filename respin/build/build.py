@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from respin.bundle import VerifiedBundle
 from respin.limits import LIMITS
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import derive_marks, derive_medium, numbered
-from respin.medium.earlyboot import with_early_drivers
+from respin.medium.earlyboot import take_apart_early, with_early_drivers
 from respin.medium.initrds import Initrds
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
@@ -108,6 +109,11 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             medium = numbered(request.medium, start.revision, node.profile.marks)
             edit = derive_medium(plan, medium)
             marks = derive_marks(plan, medium)
+        # Beside the sandbox, which the main thread waits for
+        beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="beside"))
+        initrds = Initrds()
+        taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
+        toolchain = beside.submit(_toolchain, plan)
         installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
@@ -116,8 +122,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
-        initrds = Initrds()
         with progress.step("reaching early boot"):
+            taken_apart.result()
             edit = with_early_drivers(plan, edit, made.tree, packages_of(bundles), initrds, workspace.path)
         edit = with_checksums(node.iso, node.profile, edit, node.squashfs_path, changed_root)
         output = stack.enter_context(Output(request.output, force=request.force, reaper=workspace.reaper))
@@ -128,7 +134,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             shipped=made.shipped,
             squashfs=made.squashfs,
             growth=made.growth,
-            toolchain=_toolchain(plan),
+            toolchain=toolchain.result(),
             restorable=request.restorable,
             indexing=indexing,
             initrds=initrds,

@@ -81,6 +81,13 @@ def with_early_drivers(
     return edit.joined(MediumEdit(files, {}, tuple(edited)))
 
 
+def take_apart_early(plan: InstallPlan, initrds: Initrds, scratch: Path) -> None:
+    """Have ``initrds`` take apart what :func:`with_early_drivers` will ask for, if it will ask for anything."""
+    if plan.declared("initrd_modules"):
+        for number, path in enumerate(early_initrds(plan)):
+            initrds.take_apart(plan.node.iso.file_view(path), scratch / f"initrd-{number}")
+
+
 def early_initrds(plan: InstallPlan) -> Tuple[str, ...]:
     """The initrds that the profile names on the vendor's ISO, without further names of the same file."""
     iso: IsoImage = plan.node.iso
