@@ -114,6 +114,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         initrds = Initrds()
         taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
         toolchain = beside.submit(_toolchain, plan)
+        if signer is not None:
+            beside.submit(trust.keyring, Role.RESPIN, workspace.path)
         installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from respin.errors import VerificationError
 from respin.formats.openpgp import home as gnupg_home
@@ -29,8 +29,8 @@ class Strength:
 
 
 @dataclass
-class _Reading:
-    """A key while its records are read."""
+class Listed:
+    """What GnuPG's listing says of a key; the primary key's fingerprint is the first."""
 
     validity: str
     created: int
@@ -40,18 +40,25 @@ class _Reading:
     user_ids: List[str]
 
 
-def list_keys(home: Path) -> Tuple[Tuple[PublicKey, ...], Mapping[str, Strength]]:
+def list_keys(home: Path) -> Tuple[List[Listed], Mapping[str, Strength]]:
     """The public keys of a home, and the strength of each key and subkey by fingerprint."""
     listing = gnupg_home.gpg(home, ["--with-colons", "--fixed-list-mode", "--list-keys"])
-    exported = gnupg_home.gpg(home, ["--export"])
-    if listing.returncode not in (0, 2) or exported.returncode not in (0, 2):
+    if listing.returncode not in (0, 2):
         raise VerificationError(f"GnuPG cannot list keys: {listing.explain()}", where=str(home))
+    readings, strengths = parse_listing(listing.stdout.decode("utf-8", "replace"))
+    return [one for one in readings if one.fingerprints], strengths
+
+
+def export_keys(home: Path, listed: Iterable[Listed]) -> Tuple[PublicKey, ...]:
+    """These keys of a home, with their armored packets."""
+    exported = gnupg_home.gpg(home, ["--export"])
+    if exported.returncode not in (0, 2):
+        raise VerificationError(f"GnuPG cannot export keys: {exported.explain()}", where=str(home))
     armored = {
         fingerprint(packets[0]): armor(b"".join(packet.raw for packet in packets), b"PGP PUBLIC KEY BLOCK")
         for packets in split_keys(exported.stdout, where="GnuPG's export")
     }
-    readings, strengths = parse_listing(listing.stdout.decode("utf-8", "replace"))
-    keys = tuple(
+    return tuple(
         PublicKey(
             fingerprint=reading.fingerprints[0],
             user_ids=tuple(reading.user_ids),
@@ -62,15 +69,14 @@ def list_keys(home: Path) -> Tuple[Tuple[PublicKey, ...], Mapping[str, Strength]
             subkeys=tuple(reading.fingerprints[1:]),
             armored=armored[reading.fingerprints[0]],
         )
-        for reading in readings
-        if reading.fingerprints and reading.fingerprints[0] in armored
+        for reading in listed
+        if reading.fingerprints[0] in armored
     )
-    return keys, strengths
 
 
-def parse_listing(text: str) -> Tuple[List[_Reading], Dict[str, Strength]]:
+def parse_listing(text: str) -> Tuple[List[Listed], Dict[str, Strength]]:
     """The records of ``gpg --with-colons --fixed-list-mode --list-keys``."""
-    readings: List[_Reading] = []
+    readings: List[Listed] = []
     strengths: Dict[str, Strength] = {}
     strength = Strength("", 0)
     for line in text.split("\n"):
@@ -82,7 +88,7 @@ def parse_listing(text: str) -> Tuple[List[_Reading], Dict[str, Strength]]:
             if fields[0] == "pub":
                 name = f"{family}{fields[2]}" if family in WEAK_BELOW_BITS else fields[16] or family
                 expires = _number(fields[6]) if fields[6] else None
-                readings.append(_Reading(fields[1], _number(fields[5]), expires, name, [], []))
+                readings.append(Listed(fields[1], _number(fields[5]), expires, name, [], []))
         elif fields[0] == "fpr" and readings:
             readings[-1].fingerprints.append(fields[9])
             strengths[fields[9]] = strength

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Type, Union
@@ -13,7 +14,7 @@ from respin.errors import MalformedError, RespinError, UnsupportedError
 from respin.formats.openpgp import cleartext
 from respin.formats.openpgp.home import gpg
 from respin.formats.openpgp.judge import BINARY, TEXT, judge
-from respin.formats.openpgp.keylist import Strength, list_keys
+from respin.formats.openpgp.keylist import Listed, Strength, export_keys, list_keys
 from respin.formats.openpgp.model import PublicKey, Signature, Verdict, refused
 from respin.formats.openpgp.packets import SIGNATURE, dearmor, fingerprint, key_material, packets, split_keys
 from respin.limits import LIMITS
@@ -36,13 +37,18 @@ class Keyring:
         self._home = Path(tempfile.mkdtemp(prefix="keyring-", dir=tmpdir))
         self.skipped: Tuple[str, ...] = ()
         try:
-            self.keys, self._strengths = self._import(list(keys), strict=strict)
+            self._listed, self._strengths = self._import(list(keys), strict=strict)
         except BaseException:
             self.close()
             raise
-        self._allowed = frozenset(key.fingerprint for key in self.keys)
+        self._allowed = frozenset(key.fingerprints[0] for key in self._listed)
 
-    def _import(self, files: Sequence[bytes], *, strict: bool) -> Tuple[Tuple[PublicKey, ...], Mapping[str, Strength]]:
+    @cached_property
+    def keys(self) -> Tuple[PublicKey, ...]:
+        """The usable ones of the given keys; asked for while the keyring is open."""
+        return export_keys(self._home, self._listed) if self._listed else ()
+
+    def _import(self, files: Sequence[bytes], *, strict: bool) -> Tuple[Sequence[Listed], Mapping[str, Strength]]:
         wanted: List[Tuple[str, bytes]] = []
         skipped: List[str] = []
         for number, data in enumerate(files, 1):
@@ -58,13 +64,13 @@ class Keyring:
         # All at once; whatever GnuPG stumbled over is tried again alone, so that it spoils nothing else.
         gpg(self._home, ["--import"], data=b"".join(data for _, data in wanted))
         keys, strengths = list_keys(self._home)
-        known = {key.fingerprint for key in keys}
+        known = {key.fingerprints[0] for key in keys}
         missing = [(name, data) for name, data in wanted if name not in known]
         for _, data in missing:
             gpg(self._home, ["--import"], data=data)
         if missing:
             keys, strengths = list_keys(self._home)
-            known = {key.fingerprint for key in keys}
+            known = {key.fingerprints[0] for key in keys}
         for name, _ in missing:
             if name not in known:
                 skipped.append(f"GnuPG does not accept the key {name}: it has no valid self-signature")
