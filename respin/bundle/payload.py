@@ -9,8 +9,6 @@ import hashlib
 import os
 from typing import Any, Collection, Dict, List
 
-import libarchive
-
 from respin.errors import MalformedError, UnsupportedError
 from respin.limits import LIMITS
 from respin.trust import VerifiedRpm
@@ -24,6 +22,8 @@ def read_files(rpm: VerifiedRpm, wanted: Collection[str]) -> Dict[str, bytes]:
 
     Raises MalformedError when one is not as the header says, UnsupportedError for a payload that cannot be read here.
     """
+    import libarchive  # runs ldconfig to find the library: only those who read an archive wait for it
+
     entries = {entry.path: entry for entry in rpm.header.files if entry.path in wanted and entry.digest}
     found: Dict[str, bytes] = {}
     where = rpm.header.nevra

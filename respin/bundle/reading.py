@@ -11,8 +11,6 @@ import stat
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
-import libarchive
-
 from respin.bundle import packing
 from respin.bundle.members import Bundle, Member, Store
 from respin.byteview import FileView, chunks
@@ -74,6 +72,8 @@ def _read_archive(path: Path, fd: int, store: Store, progress: Progress) -> Bund
 
 
 def _members(path: Path, fd: int, store: Store, advance: Callable[[int], None]) -> List[Member]:
+    import libarchive  # runs ldconfig to find the library: only those who read an archive wait for it
+
     where = str(path)
     members: List[Member] = []
     left = os.fstat(fd).st_size  # a plain tar cannot hold more than it is long: no sparse files, no bombs

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Optional, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from respin.errors import BuildError, RespinError
@@ -181,14 +179,10 @@ class Console:
             yield _Quiet()
             return
         if self._err.is_terminal:
-            columns = (
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TimeElapsedColumn(),
-            )
-            with RichProgress(*columns, console=self._err, transient=True) as bars:
-                yield _Bar(bars, bars.add_task(show(title), total=total))
+            from respin.report.bars import bar
+
+            with bar(self._err, show(title), total) as step:
+                yield step
         else:
             yield _Quiet()
         done = _harmless(Text(f"  {title}: {time.monotonic() - started:.1f} s"))
@@ -198,15 +192,6 @@ class Console:
 class _Quiet:
     def advance(self, amount: int) -> None:
         pass
-
-
-class _Bar:
-    def __init__(self, bars: RichProgress, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
-
-    def advance(self, amount: int) -> None:
-        self._bars.advance(self._task, amount)
 
 
 def _harmless(text: Text) -> Text:
