@@ -5,15 +5,14 @@ They are far above what real Nodes and plugins need and far below what would hur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Upper bounds; sizes in bytes, the rest are counts."""
 
     # ISO 9660

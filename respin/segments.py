@@ -7,22 +7,19 @@ byte is written, every unchanged byte is unchanged by construction, and one sequ
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Sequence, Union
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Union
 
 from respin.byteview import ByteView, read_pieces
 
 
-@dataclass(frozen=True)
-class Copy:
+class Copy(NamedTuple):
     """``length`` bytes of the base, from byte ``offset`` of it."""
 
     offset: int
     length: int
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """New bytes."""
 
     data: bytes
@@ -32,8 +29,7 @@ class Data:
         return len(self.data)
 
 
-@dataclass(frozen=True)
-class Zeros:
+class Zeros(NamedTuple):
     """``length`` zero bytes."""
 
     length: int
@@ -79,18 +75,20 @@ def batches(segments: Iterable[Segment], size: int) -> Iterator[List[Segment]]:
     batch: List[Segment] = []
     room = size
     for segment in segments:
-        for piece in _cut(segment, size):
-            if piece.length > room:
+        for piece in (segment,) if segment.length <= room else _cut(segment, size):
+            length = piece.length
+            if length > room:
                 yield batch
                 batch, room = [], size
-            batch.append(piece)
-            room -= piece.length
+            if length:
+                batch.append(piece)
+                room -= length
     if batch:
         yield batch
 
 
 def _cut(segment: Segment, size: int) -> Iterator[Segment]:
-    """``segment`` in pieces of at most ``size`` bytes; nothing of an empty one."""
+    """``segment`` in pieces of at most ``size`` bytes."""
     for start in range(0, segment.length, size):
         length = min(size, segment.length - start)
         if isinstance(segment, Copy):

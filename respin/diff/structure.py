@@ -65,7 +65,7 @@ def describe(iso: IsoImage, identity: Identity, node: Optional[ReadableNode]) ->
         for entry, partition in zip(area["mbr"], mbr.partitions):
             entry["status"] = partition.status
     if gpt is not None:
-        area["disk_guid"] = str(gpt.primary.disk_guid)
+        area["disk_guid"] = gpt.primary.disk_guid
     for number, descriptor in enumerate(iso.descriptors):
         texts = {
             **(_TEXTS if descriptor.kind in (Kind.PRIMARY, Kind.SUPPLEMENTARY) else {}),

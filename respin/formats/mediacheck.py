@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from enum import Enum
-from typing import List, Optional
+from typing import List, NamedTuple, Optional
 
 from respin.byteview import ByteView, chunks
 from respin.progress import SILENT, Progress
@@ -27,15 +26,14 @@ _SPACE_SIZE = DESCRIPTOR + 84  # the big-endian half of the volume space size
 _READ = 16 * SECTOR  # isomd5sum reads this much at a time and looks for the end of a fragment after each read
 _DIGITS = 3  # hex digits that stand for a fragment
 
-_FIELD = re.compile(
+_FIELD = (
     rb"ISO MD5SUM = ([0-9a-f]{32});SKIPSECTORS = ([0-9]{1,5});RHLISOSTATUS=([01]);"
     rb"FRAGMENT SUMS = ([0-9a-f]{0,60});FRAGMENT COUNT = ([0-9]{1,3});"
     rb"THIS IS NOT THE SAME AS RUNNING MD5SUM ON THIS ISO!! *"
 )
 
 
-@dataclass(frozen=True)
-class MediaCheck:
+class MediaCheck(NamedTuple):
     """The content of the field."""
 
     md5: str
@@ -65,7 +63,7 @@ def read(view: ByteView) -> Optional[MediaCheck]:
     """The media check of an image; None when the field holds anything else."""
     if view.size < FIELD_OFFSET + FIELD_SIZE or view.read(DESCRIPTOR, 6) != b"\1CD001":
         return None
-    found = _FIELD.fullmatch(view.read(FIELD_OFFSET, FIELD_SIZE))
+    found = re.fullmatch(_FIELD, view.read(FIELD_OFFSET, FIELD_SIZE))
     if found is None:
         return None
     md5, skip, status, sums, count = (group.decode("ascii") for group in found.groups())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import uuid
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -24,7 +23,7 @@ from respin.node.recognise import matching
 from respin.safepath import show
 
 EFI_PLATFORM, EFI_PARTITION = 0xEF, 0xEF
-EFI_SYSTEM = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+EFI_SYSTEM = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 # What boot loaders read everywhere, whether a profile names it or not.
 _USUAL = re.compile(
     r".*/(?:(?:isolinux|syslinux|extlinux|grub|loopback)\.(?:cfg|conf)|EFI/BOOT/[^/]*\.conf|loader/entries/[^/]*\.conf)",

@@ -9,7 +9,6 @@ import lzma
 import os
 import random
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping
 
@@ -138,10 +137,10 @@ def test_numbers_that_int_would_take_and_the_kernel_would_not_are_refused(plain:
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gzip.compress(plain, mtime=0)
-    monkeypatch.setattr(cpio, "LIMITS", replace(LIMITS, initrd=len(plain)))
+    monkeypatch.setattr(cpio, "LIMITS", LIMITS._replace(initrd=len(plain)))
     with pytest.raises(UnsupportedError, match="more than"):
         cpio.read(BytesView(packed, "initrd"))
-    monkeypatch.setattr(cpio, "LIMITS", replace(LIMITS, initrd=len(plain) + len(packed), initrd_members=3))
+    monkeypatch.setattr(cpio, "LIMITS", LIMITS._replace(initrd=len(plain) + len(packed), initrd_members=3))
     with pytest.raises(UnsupportedError, match="more members"):
         cpio.read(BytesView(packed, "initrd"))
 

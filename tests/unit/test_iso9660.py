@@ -146,6 +146,17 @@ def test_reading_what_is_not_there(small: bytes) -> None:
 # --- damage: one thing changed each time
 
 
+@pytest.mark.parametrize("joliet", [False, True])
+@pytest.mark.parametrize("offset", [*range(2, 18), *range(28, 32)])
+def test_a_record_whose_numbers_disagree(small: bytes, offset: int, joliet: bool) -> None:
+    """Extent, data length, sequence number: each byte of both orders counts."""
+    found = record(small, "/README.txt", joliet)
+    spoiled = poke(small, found.offset + offset, bytes((found.raw[offset] ^ 1,)))
+    with pytest.raises(MalformedError, match="both byte orders differs") as caught:
+        opened(spoiled)
+    assert str(caught.value.where).endswith(f"directory record at byte {found.offset}")
+
+
 def _loop(data: bytes) -> bytes:
     """The deepest directory becomes its own ancestor."""
     root = record(data, "/.")

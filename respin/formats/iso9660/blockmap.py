@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, blocks_for
 
 
-@dataclass(frozen=True)
-class Splice:
+class Splice(NamedTuple):
     """A replaced extent and what stands in its place; numbers of blocks unless said otherwise."""
 
     start: int
@@ -45,14 +43,15 @@ class BlockMap:
         self.insertion = insertion
         self.size = size
         self._starts: List[int] = [splice.start for splice in splices]
+        self._ends: List[int] = [splice.end for splice in splices]
         self._shift = sum(splice.new_blocks - splice.old_blocks for splice in splices)
         self.total = self._shift + inserted
         """By how many blocks the image grows."""
 
     def covering(self, block: int) -> Optional[Splice]:
         """The splice in whose old extent ``block`` lies."""
-        index = bisect.bisect_right(self._starts, block) - 1
-        if index >= 0 and block < self.splices[index].end:
+        index = self._last_before(block)
+        if index >= 0 and block < self._ends[index]:
             return self.splices[index]
         return None
 
@@ -67,13 +66,13 @@ class BlockMap:
                 remedy="the image is truncated or damaged; compare its checksum with the vendor's",
                 finding="truncated",
             )
-        splice = self.covering(block)
-        if splice is not None and block != splice.start:
+        index = self._last_before(block)
+        if index >= 0 and self._starts[index] < block < self._ends[index]:
             raise UnsupportedError(
                 f"something in the image points at block {block}, inside an extent that is to be replaced",
                 finding="unsupported-layout",
             )
-        return self.approximate(block)
+        return self._moved(block, index)
 
     def approximate(self, block: int) -> int:
         """Like :meth:`block`, for numbers that point at no data.
@@ -82,15 +81,7 @@ class BlockMap:
         """
         if block >= self.size:
             return block
-        if block >= self.insertion:
-            return block + self.total
-        index = bisect.bisect_right(self._starts, block) - 1
-        if index < 0:
-            return block
-        splice = self.splices[index]
-        if block < splice.end:
-            return splice.new_start
-        return block - splice.end + splice.new_start + splice.new_blocks
+        return self._moved(block, self._last_before(block))
 
     def byte(self, offset: int) -> int:
         """The new byte offset of a byte that is kept."""
@@ -119,3 +110,18 @@ class BlockMap:
         raise UnsupportedError(
             f"a partition ends at sector {end}, inside a file that is to be replaced", finding="unsupported-layout"
         )
+
+    def _last_before(self, block: int) -> int:
+        """The number of the last splice that begins at ``block`` or before it; -1 when there is none."""
+        return bisect.bisect_right(self._starts, block) - 1
+
+    def _moved(self, block: int, index: int) -> int:
+        """The new number of a block in or behind the splice ``index``, before the next one."""
+        if block >= self.insertion:
+            return block + self.total
+        if index < 0:
+            return block
+        splice = self.splices[index]
+        if block < self._ends[index]:
+            return splice.new_start
+        return block - self._ends[index] + splice.new_start + splice.new_blocks

@@ -6,9 +6,8 @@ Read are the fields that point at something, say how large something is, or are 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -44,8 +43,7 @@ class Naming(Enum):
     OTHER = "other character set"
 
 
-@dataclass(frozen=True)
-class PathTablePointer:
+class PathTablePointer(NamedTuple):
     """Where a descriptor names a path table: byte offset of the field in the descriptor, its order, the block."""
 
     field: int
@@ -54,8 +52,7 @@ class PathTablePointer:
     """Counted from the start of the image."""
 
 
-@dataclass(frozen=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """A volume descriptor: the block it stands in and its 2048 bytes."""
 
     kind: Kind
@@ -75,8 +72,7 @@ class Descriptor:
         return self.raw[7:39].rstrip(b"\0 ").decode("latin-1")
 
 
-@dataclass(frozen=True)
-class Volume:
+class Volume(NamedTuple):
     """A primary or supplementary descriptor with the fields of 8.4; sizes in blocks unless said otherwise.
 
     Block numbers count from the start of the image. What is recorded counts from block ``base``: 0, or where the

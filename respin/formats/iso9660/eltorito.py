@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Iterable, List, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
@@ -22,8 +21,7 @@ GRUB2_BOOT_INFO = 2548
 """Offset of the 64-bit sector number that GRUB 2's eltorito image wants: its own first sector plus 5."""
 
 
-@dataclass(frozen=True)
-class BootEntry:
+class BootEntry(NamedTuple):
     """One entry of the catalogue."""
 
     platform: int
@@ -48,8 +46,7 @@ class BootEntry:
         return PLATFORMS.get(self.platform, f"platform 0x{self.platform:02x}")
 
 
-@dataclass(frozen=True)
-class BootCatalog:
+class BootCatalog(NamedTuple):
     """The catalogue's block, its entries, and whether anything follows them that is no entry."""
 
     lba: int

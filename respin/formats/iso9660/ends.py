@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Iterable, Optional
+
 from respin.formats.iso9660.fields import BLOCK, SECTORS
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.layout import UNCHECKED_BLOCKS
 from respin.formats.iso9660.partitions import partitions
-from respin.formats.iso9660.references import tree_references
+from respin.formats.iso9660.references import Reference, tree_references
 
 
-def insertion_point(image: IsoImage) -> int:
+def insertion_point(image: IsoImage, occupied: Optional[Iterable[Reference]] = None) -> int:
     """The block before which the file system grows at its end.
 
     The volume's end, or what comes first behind all files and directories: a partition or a boot image that was
     appended there, or a backup GPT. The sizes that descriptors give don't tell: some cover what is appended.
+    ``occupied`` is what :func:`tree_references` gives, if that is known already.
     """
-    tree_end = max(reference.end for reference in tree_references(image))
+    tree_end = max(reference.end for reference in occupied or tree_references(image))
     ends = [image.volume_space_size]
     ends += [first // SECTORS for _, first, _ in partitions(image.system_area) if first // SECTORS >= tree_end]
     ends += [entry.lba for entry in image.boot if entry.path is None and entry.lba >= tree_end]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
 import struct
+from datetime import datetime, timezone
 from typing import Optional
 
 from respin.errors import MalformedError
@@ -18,6 +18,8 @@ SECTORS = BLOCK // SECTOR
 SYSTEM_AREA = 16
 """Blocks before the first volume descriptor (ECMA-119, 6.2.1)."""
 
+_LITTLE_32, _BIG_32 = struct.Struct("<L"), struct.Struct(">L")
+
 
 def blocks_for(size: int) -> int:
     """How many blocks ``size`` bytes occupy."""
@@ -31,17 +33,17 @@ def round_up(value: int, step: int) -> int:
 
 def both16(data: bytes, offset: int, where: str) -> int:
     """A 16-bit number recorded little-endian, then big-endian (7.2.3); MalformedError when the two disagree."""
-    return _both(struct.unpack_from("<H", data, offset)[0], struct.unpack_from(">H", data, offset + 2)[0], where)
+    return same(struct.unpack_from("<H", data, offset)[0], struct.unpack_from(">H", data, offset + 2)[0], where)
 
 
 def both32(data: bytes, offset: int, where: str) -> int:
     """A 32-bit number recorded little-endian, then big-endian (7.3.3); MalformedError when the two disagree."""
-    return _both(struct.unpack_from("<L", data, offset)[0], struct.unpack_from(">L", data, offset + 4)[0], where)
+    return same(_LITTLE_32.unpack_from(data, offset)[0], _BIG_32.unpack_from(data, offset + 4)[0], where)
 
 
 def to_both32(value: int) -> bytes:
     """``value`` as 7.3.3 records it, 8 bytes."""
-    return struct.pack("<L", value) + struct.pack(">L", value)
+    return _LITTLE_32.pack(value) + _BIG_32.pack(value)
 
 
 def epoch(date: bytes) -> Optional[int]:
@@ -55,17 +57,18 @@ def epoch(date: bytes) -> Optional[int]:
     year, month, day, hour, minute, second = (
         int(digits[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
     )
-    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(year, month)[1]:
-        return None
-    if hour > 23 or minute > 59 or second > 60:
+    try:
+        start_of_minute = datetime(year, month, day, hour, minute, tzinfo=timezone.utc)
+    except ValueError:
         return None
     offset = int.from_bytes(date[16:17], "big", signed=True)
-    if not -48 <= offset <= 56:
+    if second > 60 or not -48 <= offset <= 56:
         return None
-    return calendar.timegm((year, month, day, hour, minute, second)) - offset * 15 * 60
+    return int(start_of_minute.timestamp()) + second - offset * 15 * 60
 
 
-def _both(little: int, big: int, where: str) -> int:
+def same(little: int, big: int, where: str) -> int:
+    """The number that was recorded as ``little`` and as ``big``; MalformedError when they disagree."""
     if little != big:
         raise MalformedError(
             f"a number recorded in both byte orders differs: {little} and {big}",

@@ -6,10 +6,9 @@ Sectors are 512 bytes; numbers are little-endian.
 from __future__ import annotations
 
 import struct
-import uuid
 import zlib
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.formats.iso9660.fields import SECTOR
@@ -26,14 +25,13 @@ class GptPartition:
     """One used entry: index, type, first and last sector (both inclusive, as recorded), name."""
 
     index: int
-    type_guid: uuid.UUID
+    type_guid: str
     first: int
     last: int
     name: str
 
 
-@dataclass(frozen=True)
-class GptTable:
+class GptTable(NamedTuple):
     """One of the two copies: the header's sector and bytes, the entry array."""
 
     sector: int
@@ -43,9 +41,9 @@ class GptTable:
     alternate_lba: int
     first_usable: int
     last_usable: int
-    disk_guid: uuid.UUID
+    disk_guid: str
     entries_lba: int
-    count: int
+    entry_count: int
     entry_size: int
     entries: bytes
     header_valid: bool
@@ -64,17 +62,16 @@ class GptTable:
     def partitions(self) -> Tuple[GptPartition, ...]:
         """The used entries."""
         found = []
-        for index in range(self.count):
+        for index in range(self.entry_count):
             raw = self.entries[index * self.entry_size : (index + 1) * self.entry_size]
             if any(raw[:16]):
                 first, last = struct.unpack_from("<QQ", raw, 32)
                 name = raw[56:128].decode("utf-16-le", "replace").split("\0")[0]
-                found.append(GptPartition(index, uuid.UUID(bytes_le=raw[:16]), first, last, name))
+                found.append(GptPartition(index, _guid(raw[:16]), first, last, name))
         return tuple(found)
 
 
-@dataclass(frozen=True)
-class Gpt:
+class Gpt(NamedTuple):
     """The table in both copies; ``backup`` is None when it can't be read."""
 
     primary: GptTable
@@ -115,11 +112,17 @@ def read_table(view: ByteView, sector: int) -> Optional[GptTable]:
         alternate_lba=alternate,
         first_usable=first_usable,
         last_usable=last_usable,
-        disk_guid=uuid.UUID(bytes_le=raw[56:72]),
+        disk_guid=_guid(raw[56:72]),
         entries_lba=entries_lba,
-        count=count,
+        entry_count=count,
         entry_size=entry_size,
         entries=entries,
         header_valid=checksum(header) == header_crc,
         entries_valid=zlib.crc32(entries) == entries_crc,
     )
+
+
+def _guid(raw: bytes) -> str:
+    """A GUID as it is written; the first three of its five fields are recorded as little-endian numbers."""
+    first, second, third = struct.unpack_from("<LHH", raw)
+    return f"{first:08x}-{second:04x}-{third:04x}-{raw[8:10].hex()}-{raw[10:].hex()}"

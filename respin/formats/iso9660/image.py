@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin.byteview import ByteView, SubView
@@ -180,7 +180,7 @@ class IsoImage:
                 "gpt": [
                     {
                         "number": p.index + 1,
-                        "type": str(p.type_guid),
+                        "type": p.type_guid,
                         "start": p.first,
                         "sectors": p.last - p.first + 1,
                         "name": show(p.name),
@@ -201,7 +201,7 @@ def _with_paths(catalog: BootCatalog, listing: Listing) -> BootCatalog:
         lba = listing.files[path].lba
         if lba is not None:
             paths.setdefault(lba, path)
-    return replace(catalog, entries=tuple(replace(entry, path=paths.get(entry.lba)) for entry in catalog.entries))
+    return catalog._replace(entries=tuple(entry._replace(path=paths.get(entry.lba)) for entry in catalog.entries))
 
 
 def _is_descriptor(view: ByteView, lba: int, start: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from respin.formats.iso9660.blockmap import BlockMap, Splice
 from respin.formats.iso9660.fields import BLOCK, blocks_for, round_up
@@ -32,8 +32,7 @@ class Place(Enum):
     """Within the last 15 blocks of the file system, which the media check skips; never in the very last block."""
 
 
-@dataclass(frozen=True)
-class NewFile:
+class NewFile(NamedTuple):
     """A file to be added: its absolute path, its size in bytes, where its content goes. The directory exists."""
 
     path: str
@@ -51,8 +50,7 @@ class NewFile:
         return self.path.rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """An extent to be replaced: first block, old and new size in bytes.
 
     ``name`` is a file's path, or what the layout calls a directory that grows (``source`` says which).
@@ -82,8 +80,7 @@ class Source(Enum):
     PATCH = "patch"
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A run of bytes of the new image, at byte ``offset`` of it."""
 
     source: Source
@@ -95,8 +92,7 @@ class Piece:
     """The path of the file whose content it is (FILE)."""
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The outcome: block map, gap-free pieces, first new block of every replaced extent and new file by name."""
 
     blocks: BlockMap

@@ -7,8 +7,7 @@ keep at offset 432. Sectors are 512 bytes.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 BOOT_SECTOR = 432
 TABLE = 446
@@ -22,8 +21,7 @@ NO_ADDRESS = b"\xfe\xff\xff"
 """What stands for an address where only sector numbers count."""
 
 
-@dataclass(frozen=True)
-class MbrPartition:
+class MbrPartition(NamedTuple):
     """One used entry of the table; ``number`` counts from 1."""
 
     number: int
@@ -45,8 +43,7 @@ class MbrPartition:
         return TABLE + ENTRY * (self.number - 1)
 
 
-@dataclass(frozen=True)
-class Mbr:
+class Mbr(NamedTuple):
     """A boot record with its signature in place."""
 
     disk_id: int

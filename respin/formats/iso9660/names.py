@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from respin.errors import MalformedError
 from respin.formats.iso9660.descriptors import Naming
@@ -14,8 +13,7 @@ from respin.limits import LIMITS
 from respin.safepath import show
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """A contiguous part of a file: first block and length in bytes."""
 
     lba: int
@@ -26,8 +24,7 @@ class Extent:
         return blocks_for(self.size)
 
 
-@dataclass(frozen=True)
-class IsoFile:
+class IsoFile(NamedTuple):
     """A regular file: absolute path, its extents in order (none for an empty file), where its records stand."""
 
     path: str
@@ -55,8 +52,7 @@ class IsoFile:
         return all(a.size % BLOCK == 0 and a.lba + a.blocks == b.lba for a, b in pairs)
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """What a tree holds, by absolute path."""
 
     files: Mapping[str, IsoFile]

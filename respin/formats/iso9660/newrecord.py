@@ -7,8 +7,8 @@ ownership are the sibling's.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Container, Dict, List, Mapping, Sequence, Tuple, Union
+from itertools import chain
+from typing import Container, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from respin.errors import UnsupportedError, UsageError
 from respin.formats.iso9660.descriptors import Naming
@@ -35,8 +35,7 @@ EXTENT_UNIT = MAX_EXTENT + 1 - BLOCK
 SortKey = Tuple[bytes, bytes]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one extent holds of a file: bytes from ``offset`` on; ``last`` when nothing follows."""
 
     offset: int
@@ -52,8 +51,7 @@ def split(size: int) -> List[Part]:
     return [Part(start, min(EXTENT_UNIT, size - start), start + EXTENT_UNIT >= size) for start in starts]
 
 
-@dataclass(frozen=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record for one part of a new file, complete but for its extent."""
 
     file: NewFile
@@ -73,8 +71,7 @@ class NewRecord:
         return bytes((len(body) + 1,)) + body
 
 
-@dataclass(frozen=True)
-class ReplacedRecord:
+class ReplacedRecord(NamedTuple):
     """A record of a replaced file: one of the old ones, for one part of the new content."""
 
     node: Node
@@ -112,6 +109,7 @@ def new_records(
     for node in directory.nodes:
         if not node.is_special:
             taken[node_name(tree, node, where).lower()] = None
+    versions = _has_versions(tree)
     serial = _last_serial(tree, where)
     records: List[NewRecord] = []
     for number, file in files.items():
@@ -128,7 +126,7 @@ def new_records(
                 finding="name-taken",
             )
         taken[file.name.lower()] = None
-        identifier = _identifier(tree, file.name, identifiers)
+        identifier = _identifier(tree.naming, file.name, identifiers, versions=versions)
         identifiers.append(identifier)
         system_use = _system_use(tree, template, file.name, (serial + 1 + number) & 0xFFFFFFFF)
         date, sequence = template.record.raw[18:25], template.record.raw[28:32]
@@ -163,14 +161,13 @@ def insert(nodes: Sequence[Item], records: Sequence[NewRecord], naming: Naming) 
 
 
 def _template(tree: Tree, directory: Directory, preferred: Container[int], where: str) -> Node:
-    candidates = [node for one in (directory, tree.root) for node in one.nodes if _is_plain(tree, node)]
-    candidates += [node for node in tree.nodes() if node.record.extent in preferred and _is_plain(tree, node)]
-    candidates += [node for node in tree.nodes() if _is_plain(tree, node)][:1]
-    if not candidates:
-        raise UnsupportedError(
-            f"the {tree.label} tree holds no regular file whose attributes a new one could take", where=where
-        )
-    return candidates[0]
+    replaced = (node for node in tree.nodes() if node.record.extent in preferred)
+    for node in chain(directory.nodes, tree.root.nodes, replaced, tree.nodes()):
+        if _is_plain(tree, node):
+            return node
+    raise UnsupportedError(
+        f"the {tree.label} tree holds no regular file whose attributes a new one could take", where=where
+    )
 
 
 def _is_plain(tree: Tree, node: Node) -> bool:
@@ -180,13 +177,17 @@ def _is_plain(tree: Tree, node: Node) -> bool:
     return tree.skip is None or (rock is not None and rock.mode is not None and rock.mode & 0o170000 == 0o100000)
 
 
-def _identifier(tree: Tree, name: str, taken: Sequence[bytes]) -> bytes:
-    versions = any(
+def _has_versions(tree: Tree) -> bool:
+    """Whether files have identifiers that end with a version number (7.5.1)."""
+    return any(
         node.record.identifier.endswith((b";1", b";\x001")) for node in tree.nodes() if not node.record.is_directory
     )
-    if tree.naming is Naming.JOLIET:
+
+
+def _identifier(naming: Naming, name: str, taken: Sequence[bytes], *, versions: bool) -> bytes:
+    if naming is Naming.JOLIET:
         return (name + (";1" if versions else "")).encode("utf-16-be")
-    if tree.naming is Naming.ENHANCED:
+    if naming is Naming.ENHANCED:
         return name.encode("ascii")
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
 from respin.formats.iso9660.blockmap import BlockMap
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """New bytes for a structure that stands at byte ``offset`` of the old image; ``what`` names the structure."""
 
     offset: int
@@ -19,8 +17,7 @@ class Edit:
     what: str
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """New bytes at byte ``offset`` of the new image; ``what`` names the structure."""
 
     offset: int
@@ -43,7 +40,11 @@ class PatchSet:
     def edit(self, edit: Edit) -> None:
         """Add ``edit`` unless the old image has these bytes already."""
         if self._view.read(edit.offset, len(edit.data)) != edit.data:
-            self.add(Patch(self._blocks.byte(edit.offset), edit.data, edit.what))
+            self.change(edit)
+
+    def change(self, edit: Edit) -> None:
+        """Add ``edit``, which gives a number that was read from the old image another value."""
+        self.add(Patch(self._blocks.byte(edit.offset), edit.data, edit.what))
 
     def add(self, patch: Patch) -> None:
         """Add ``patch``. Two trees may share a structure: the same patch twice is one."""

@@ -7,8 +7,9 @@ construction.
 from __future__ import annotations
 
 import bisect
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 from respin.errors import BuildError, RespinError, UnsupportedError, UsageError
 from respin.formats.iso9660.ends import insertion_point
@@ -19,6 +20,7 @@ from respin.formats.iso9660.parents import require_parents
 from respin.formats.iso9660.partitions import growth_step
 from respin.formats.iso9660.patches import Patch, PatchSet
 from respin.formats.iso9660.rebuilt import RebuiltDirectory, plan_directories
+from respin.formats.iso9660.references import tree_references
 from respin.formats.iso9660.relocate_boot import boot_record_edits, catalog_edits, system_area_edits
 from respin.formats.iso9660.relocate_tree import Moves, descriptor_edits, node_edits, path_table_edits
 from respin.formats.iso9660.separable import (
@@ -111,14 +113,15 @@ def plan_splice(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFi
 
 def _plan(image: IsoImage, replace: Mapping[str, int], add: Sequence[NewFile]) -> SplicePlan:
     require_spliceable(image)
-    require_disjoint(image)
+    occupied = tuple(tree_references(image))
+    require_disjoint(image, occupied)
     _check_new_files(add)
     require_parents(list(image.listing.directories), add, image.name)
     targets = find_targets(image, replace)
-    insertion = insertion_point(image)
+    insertion = insertion_point(image, occupied)
     rebuilt = plan_directories(image.trees, add, targets, image.name)
     growing = [target for target in (directory.target() for directory in rebuilt.values()) if target is not None]
-    require_separable(image, targets + growing, insertion)
+    require_separable(image, occupied, targets + growing, insertion)
     require_whole_partitions(image, targets + growing, insertion, grows=bool(add))
     step = growth_step(image.system_area)
     layout = lay_out(image.view.size, image.volume_space_size, insertion, targets + growing, add, step)
@@ -173,7 +176,7 @@ def _patches(
                 continue
             for node in directory.nodes:
                 for edit in node_edits(node, moves, tree.base, image.name):
-                    patches.edit(edit)
+                    patches.change(edit)
     if image.catalog is not None:
         for edit in catalog_edits(image.catalog, image.view, layout.blocks):
             patches.edit(edit)
@@ -187,20 +190,22 @@ def _patches(
 
 def _cut(pieces: Sequence[Piece], patches: Sequence[Patch]) -> Iterator[Piece]:
     """``pieces`` with patched ranges taken out of them."""
-    waiting: List[Patch] = list(reversed(patches))
+    waiting = deque(patches)
     for piece in pieces:
         position, end = piece.offset, piece.offset + piece.length
-        while waiting and waiting[-1].offset < end:
-            patch = waiting.pop()
-            if patch.offset < position or patch.end > end or piece.source not in (Source.BASE, Source.DIRECTORY):
+        patchable = piece.source in (Source.BASE, Source.DIRECTORY)
+        while waiting and waiting[0].offset < end:
+            patch = waiting.popleft()
+            start, stop = patch.offset, patch.end
+            if start < position or stop > end or not patchable:
                 raise UnsupportedError(
                     f"a structure ({patch.what}) lies across the edge of a replaced file", finding="unsupported-layout"
                 )
-            if patch.offset > position:
-                yield _part(piece, position, patch.offset)
-            base = None if piece.base_offset is None else piece.base_offset + patch.offset - piece.offset
-            yield Piece(Source.PATCH, patch.offset, len(patch.data), base, patch.what)
-            position = patch.end
+            if start > position:
+                yield _part(piece, position, start)
+            base = None if piece.base_offset is None else piece.base_offset + start - piece.offset
+            yield Piece(Source.PATCH, start, stop - start, base, patch.what)
+            position = stop
         if position < end:
             yield _part(piece, position, end)
 

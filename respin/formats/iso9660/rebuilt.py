@@ -5,8 +5,7 @@ Records are added for new files, and replaced where a file of several extents (E
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Container, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Container, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from respin.errors import UnsupportedError
 from respin.formats.iso9660.fields import BLOCK, round_up
@@ -19,8 +18,7 @@ from respin.formats.iso9660.tree import Directory, Node, Tree, file_groups
 from respin.safepath import show
 
 
-@dataclass(frozen=True)
-class RebuiltDirectory:
+class RebuiltDirectory(NamedTuple):
     """A directory of a tree as it will be, ``size`` bytes long."""
 
     tree: Tree

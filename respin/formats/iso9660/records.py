@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Iterator
+import struct
+from typing import Iterator, NamedTuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
-from respin.formats.iso9660.fields import BLOCK, both16, both32
+from respin.formats.iso9660.fields import BLOCK, same
 from respin.limits import LIMITS
 
 MINIMUM = 34
@@ -18,9 +18,11 @@ MULTI_EXTENT = 0x80
 SELF = b"\x00"
 PARENT = b"\x01"
 
+_LITTLE, _BIG = struct.Struct("<2xL4xL14xH2x"), struct.Struct(">6xL4xL12xH")
+"""Extent, data length and volume sequence number of a record (9.1.3, 9.1.4, 9.1.9), each recorded in both orders."""
 
-@dataclass(frozen=True)
-class DirectoryRecord:
+
+class DirectoryRecord(NamedTuple):
     """One record: where it stands (byte offset in the image), its bytes, and the fields of 9.1."""
 
     offset: int
@@ -30,6 +32,8 @@ class DirectoryRecord:
     size: int
     """Data length in bytes."""
     flags: int
+    sequence: int
+    """The volume of the set on which the extent lies (9.1.9)."""
     identifier: bytes
 
     @property
@@ -45,11 +49,6 @@ class DirectoryRecord:
     def interleaved(self) -> bool:
         """Whether the file is recorded in interleaved mode (9.1.7, 9.1.8)."""
         return bool(self.raw[26] or self.raw[27])
-
-    @property
-    def sequence(self) -> int:
-        """The volume of the set on which the extent lies (9.1.9); both orders were compared when it was read."""
-        return int.from_bytes(self.raw[28:30], "little")
 
     @property
     def system_use(self) -> bytes:
@@ -76,16 +75,13 @@ def read_record(data: bytes, at: int, offset: int, where: str, base: int = 0) ->
     raw = data[at : at + length]
     if raw[32] == 0 or 33 + raw[32] > length:
         raise MalformedError(f"a directory record at byte {offset} has an impossible identifier", where=where)
-    place = f"{where}, directory record at byte {offset}"
-    both16(raw, 28, place)
-    return DirectoryRecord(
-        offset=offset,
-        raw=raw,
-        extent=both32(raw, 2, place) + base,
-        size=both32(raw, 10, place),
-        flags=raw[25],
-        identifier=raw[33 : 33 + raw[32]],
-    )
+    numbers = _LITTLE.unpack_from(raw)
+    again = _BIG.unpack_from(raw)
+    if numbers != again:
+        for little, big in zip(numbers, again):
+            same(little, big, f"{where}, directory record at byte {offset}")
+    extent, size, sequence = numbers
+    return DirectoryRecord(offset, raw, extent + base, size, raw[25], sequence, raw[33 : 33 + raw[32]])
 
 
 def read_directory(view: ByteView, extent: int, size: int, base: int = 0) -> Iterator[DirectoryRecord]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Iterator, Optional, Tuple
+from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
 
 from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, SYSTEM_AREA, blocks_for
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.tree import Node, file_groups
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """A run of blocks that something in the image names. ``size`` is in bytes; None where only blocks count.
 
     ``what`` may hold anything that an image holds: it is escaped when it is shown.
@@ -29,12 +27,12 @@ class Reference:
         return self.lba + self.blocks
 
 
-def references(image: IsoImage) -> Iterator[Reference]:
-    """Everything that occupies blocks; empty files occupy none. The backups of partition tables are left out."""
+def references(image: IsoImage, of_trees: Iterable[Reference]) -> Iterator[Reference]:
+    """Everything that occupies blocks, what the trees do included. The backups of partition tables are left out."""
     yield Reference(0, SYSTEM_AREA, "the system area")
     for descriptor in image.descriptors:
         yield Reference(descriptor.lba, 1, "a volume descriptor")
-    yield from tree_references(image)
+    yield from of_trees
     yield from boot_references(image)
     gpt = image.system_area.gpt
     if gpt is not None:
@@ -42,7 +40,7 @@ def references(image: IsoImage) -> Iterator[Reference]:
 
 
 def tree_references(image: IsoImage) -> Iterator[Reference]:
-    """Path tables, directories, continuation areas and files of all trees."""
+    """Path tables, directories, continuation areas and files of all trees; empty files occupy no blocks."""
     for tree in image.trees:
         for volume in tree.volumes:
             for table in volume.path_tables:

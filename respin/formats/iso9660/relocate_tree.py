@@ -6,8 +6,7 @@ ECMA-119 sections 8.4 and 9.1 to 9.4; SUSP's CE; RRIP's CL and PL. RE names no b
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Iterator, Mapping, Tuple
+from typing import Iterator, Mapping, NamedTuple, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
@@ -24,8 +23,7 @@ MAX_BLOCKS = 0xFFFFFFFF
 """In a volume (8.4.8)."""
 
 
-@dataclass(frozen=True)
-class Moves:
+class Moves(NamedTuple):
     """The block map, replaced files (first block to new size), and rebuilt directories (old block to new, size).
 
     Block numbers count from the start of the image.
@@ -51,18 +49,22 @@ class Moves:
 
 
 def node_edits(node: Node, moves: Moves, base: int, where: str) -> Iterator[Edit]:
-    """Edits for one directory record and its system use entries, in a volume that begins at block ``base``."""
+    """Edits for one directory record and its system use entries, in a volume that begins at block ``base``.
+
+    Only for numbers that change.
+    """
     record = node.record
     lba, size = moves.extent(record)
     if lba != record.extent:
         yield Edit(record.offset + 2, to_both32(lba - base), "directory record: extent")
     if size != record.size:
         yield Edit(record.offset + 10, to_both32(size), "directory record: data length")
-    yield from entry_edits(node, moves, base, where)
+    if node.entries:
+        yield from entry_edits(node, moves, base, where)
 
 
 def entry_edits(node: Node, moves: Moves, base: int, where: str) -> Iterator[Edit]:
-    """Edits for the system use entries of a record that name blocks."""
+    """Edits for the system use entries of a record that name blocks which move."""
     for entry in node.entries:
         if entry.signature in _POINTERS:
             block = entry.block(where) + base

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from respin.errors import MalformedError, UnsupportedError, UsageError
 from respin.formats.iso9660.eltorito import GRUB2_BOOT_INFO
@@ -11,7 +11,7 @@ from respin.formats.iso9660.fields import BLOCK, SECTOR, SECTORS, SYSTEM_AREA
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.iso9660.layout import Source, Target
 from respin.formats.iso9660.partitions import partitions
-from respin.formats.iso9660.references import references, tree_references
+from respin.formats.iso9660.references import Reference, references
 from respin.safepath import show
 
 _Range = Tuple[int, int, str]
@@ -41,19 +41,20 @@ def find_targets(image: IsoImage, replaced: Mapping[str, int]) -> List[Target]:
     return [targets[lba] for lba in sorted(targets)]
 
 
-def require_separable(image: IsoImage, targets: Sequence[Target], limit: int) -> None:
+def require_separable(image: IsoImage, occupied: Iterable[Reference], targets: Sequence[Target], limit: int) -> None:
     """Raise UnsupportedError when something shares blocks with a replaced extent without being it, or lies, in part
-    or whole, behind block ``limit``, before which the file system may grow."""
+    or whole, behind block ``limit``, before which the file system may grow. ``occupied`` is what the trees occupy."""
     targets = sorted(targets, key=lambda target: target.start)
     starts = [target.start for target in targets]
-    for reference in references(image):
-        if reference.end > limit and not (reference.boot_image and reference.lba >= limit):
+    for reference in references(image, occupied):
+        end = reference.end
+        if end > limit and not (reference.boot_image and reference.lba >= limit):
             raise UnsupportedError(
                 f"{show(reference.what)} at block {reference.lba} lies behind the end of the file system",
                 where=image.name,
                 finding="unsupported-layout",
             )
-        index = bisect.bisect_left(starts, reference.end) - 1
+        index = bisect.bisect_left(starts, end) - 1
         if index < 0:
             continue
         target = targets[index]
@@ -98,8 +99,8 @@ def _is_file(target: Target, first: int, end: int) -> bool:
     return target.source is Source.FILE and first == target.start * SECTORS and end - first in sizes
 
 
-def require_disjoint(image: IsoImage) -> None:
-    """Raise MalformedError when structures that are patched overlap each other or a file.
+def require_disjoint(image: IsoImage, occupied: Iterable[Reference]) -> None:
+    """Raise MalformedError when structures that are patched overlap each other or a file in ``occupied``.
 
     The boot catalogue may be a file; a boot image may be one, but not part of one.
     """
@@ -110,7 +111,7 @@ def require_disjoint(image: IsoImage) -> None:
     starts = [one[0] for one in fixed]
     tables = {entry.lba * BLOCK for entry in image.boot if entry.boot_info or entry.grub2_boot_info}
     table_starts = sorted(tables)
-    for one in _contents(image):
+    for one in _contents(image, occupied):
         index = max(0, bisect.bisect_right(starts, one[0]) - 1)
         while index < len(fixed) and fixed[index][0] < one[1]:
             other = fixed[index]
@@ -152,9 +153,9 @@ def _structures(image: IsoImage) -> Iterator[_Range]:
         yield backup.entries_lba * SECTOR, backup.entries_lba * SECTOR + len(backup.entries), "the backup of the GPT"
 
 
-def _contents(image: IsoImage) -> Iterator[_Range]:
+def _contents(image: IsoImage, occupied: Iterable[Reference]) -> Iterator[_Range]:
     files: Dict[Tuple[int, int], str] = {}
-    for reference in tree_references(image):
+    for reference in occupied:
         if reference.size is not None and reference.what != "a directory":
             files.setdefault((reference.lba, reference.size), reference.what)
     for (lba, size), what in files.items():

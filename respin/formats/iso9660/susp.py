@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
@@ -16,8 +15,7 @@ _KNOWN = (b"SP", b"CE", b"RR", b"PX", b"NM", b"TF", b"SL", b"CL", b"PL", b"RE", 
 NAME_SPECIAL = 0x06  # "current" and "parent": names that must not occur outside "." and ".."
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry: signature, all its bytes, and the byte offset in the image where it stands."""
 
     signature: bytes
@@ -36,8 +34,7 @@ class Entry:
         return both32(self.raw, 4, where)
 
 
-@dataclass(frozen=True)
-class Area:
+class Area(NamedTuple):
     """A continuation area: block (from the start of the image), byte offset in it, length in bytes."""
 
     block: int
@@ -45,8 +42,7 @@ class Area:
     length: int
 
 
-@dataclass(frozen=True)
-class RockRidge:
+class RockRidge(NamedTuple):
     """What the entries of one record mean; None where an entry is missing."""
 
     name: Optional[bytes]
@@ -106,14 +102,16 @@ def read_entries(
 def _read_field(field: bytes, offset: int, entries: List[Entry], name: str, base: int) -> Optional[Area]:
     following = None
     at = 0
-    while at + 4 <= len(field) and field[at : at + 2] not in (b"\0\0", b"ST"):
+    while at + 4 <= len(field) and (signature := field[at : at + 2]) not in (b"\0\0", b"ST"):
         length = field[at + 2]
-        where = f"{name}, system use entry at byte {offset + at}"
         if length < 4 or at + length > len(field):
-            raise MalformedError(f"the entry says that it is {length} bytes long, which cannot be", where=where)
-        entry = Entry(field[at : at + 2], field[at : at + length], offset + at)
+            raise MalformedError(
+                f"the entry says that it is {length} bytes long, which cannot be", where=_where(name, offset + at)
+            )
+        entry = Entry(signature, field[at : at + length], offset + at)
         entries.append(entry)
-        if entry.signature == b"CE":
+        if signature == b"CE":
+            where = _where(name, offset + at)
             if length < 28 or following is not None:
                 raise MalformedError("the continuation entry is too short or not the only one", where=where)
             following = Area(entry.block(where) + base, both32(entry.raw, 12, where), both32(entry.raw, 20, where))
@@ -123,6 +121,10 @@ def _read_field(field: bytes, offset: int, entries: List[Entry], name: str, base
     return following
 
 
+def _where(name: str, offset: int) -> str:
+    return f"{name}, system use entry at byte {offset}"
+
+
 def interpret(entries: Tuple[Entry, ...], where: str, base: int = 0) -> RockRidge:
     """Rock Ridge's reading of ``entries`` in a volume that begins at block ``base``.
 
@@ -130,19 +132,21 @@ def interpret(entries: Tuple[Entry, ...], where: str, base: int = 0) -> RockRidg
     """
     name: Optional[bytes] = None
     mode = child = parent = None
+    signatures = set()
     for entry in entries:
-        if entry.signature == b"NM" and entry.body:
-            if not entry.body[0] & NAME_SPECIAL:
-                name = (name or b"") + entry.body[1:]
-        elif entry.signature == b"PX":
-            if len(entry.raw) < 12:
+        signature, raw, _ = entry
+        signatures.add(signature)
+        if signature == b"NM" and len(raw) > 4:
+            if not raw[4] & NAME_SPECIAL:
+                name = (name or b"") + raw[5:]
+        elif signature == b"PX":
+            if len(raw) < 12:
                 raise MalformedError("a PX entry is too short", where=where)
-            mode = both32(entry.raw, 4, where)
-        elif entry.signature == b"CL":
+            mode = both32(raw, 4, where)
+        elif signature == b"CL":
             child = entry.block(where) + base
-        elif entry.signature == b"PL":
+        elif signature == b"PL":
             parent = entry.block(where) + base
-    signatures = {entry.signature for entry in entries}
     return RockRidge(
         name=name,
         mode=mode,

@@ -5,9 +5,8 @@ Master boot record, GUID partition table, Apple partition map, and the fact (not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Iterable, Optional, Tuple
+from typing import Iterable, NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.formats.iso9660.apm import ApmPartition, has_hfs, read_apm
@@ -29,8 +28,7 @@ GRUB2_SKIP = 4
 """GRUB 2's hybrid boot code names the fifth sector of its boot image, isolinux' the first."""
 
 
-@dataclass(frozen=True)
-class SystemArea:
+class SystemArea(NamedTuple):
     """The facts; ``hfs`` says that the whole image is an HFS or HFS+ volume, too."""
 
     mbr: Optional[Mbr]

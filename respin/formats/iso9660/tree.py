@@ -5,8 +5,7 @@ ECMA-119 section 6.8. Names and Rock Ridge's relocation are for :mod:`respin.for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import MalformedError
@@ -17,8 +16,7 @@ from respin.formats.iso9660.susp import Area, Entry, RockRidge, interpret, read_
 from respin.limits import LIMITS
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A directory record with its system use entries."""
 
     record: DirectoryRecord
@@ -35,8 +33,7 @@ class Node:
         return self.record.is_directory and self.record.identifier in (SELF, PARENT)
 
 
-@dataclass(frozen=True)
-class Directory:
+class Directory(NamedTuple):
     """A directory: first block, length in bytes, its records in recorded order ("." and ".." included)."""
 
     extent: int
@@ -45,8 +42,7 @@ class Directory:
     nodes: Tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """One hierarchy. Several descriptors may lead to it."""
 
     volumes: Tuple[Volume, ...]
@@ -144,5 +140,6 @@ def _node(view: ByteView, record: DirectoryRecord, skip: Optional[int], areas: D
     if field[:2] != b"SP":  # the SP entry itself is never skipped over
         field, offset = field[skip:], offset + skip
     entries, found = read_entries(view, field, offset, base)
-    areas.update(dict.fromkeys(found))
+    for area in found:
+        areas[area] = None
     return Node(record, entries, interpret(entries, f"{view.name}, directory record at byte {record.offset}", base))
