@@ -32,10 +32,9 @@ class Numbering:
         """The numbers of the inodes whose slots are touched."""
         size, per_group = self._superblock.inode_size, self._superblock.inodes_per_group
         for group, table in enumerate(self._tables or ()):
-            for start, end in changed:
-                if start < table + per_group * size and end > table:
-                    first, last = max(0, start - table) // size, min(per_group - 1, (end - 1 - table) // size)
-                    yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
+            for start, end in changed.within(table, table + per_group * size):
+                first, last = (start - table) // size, (end - 1 - table) // size
+                yield from range(group * per_group + 1 + first, group * per_group + 2 + last)
 
 
 def _inode_tables(root: ExtImage, count: int) -> "Optional[array[int]]":

@@ -40,6 +40,13 @@ class Ranges:
         number = bisect_right(self._ends, start)
         return number < len(self._starts) and self._starts[number] < end and start < end
 
+    def within(self, start: int, end: int) -> Iterator[Range]:
+        """What of the ranges lies between ``start`` and ``end``."""
+        for number in range(bisect_right(self._ends, start), len(self._starts)):
+            if self._starts[number] >= end:
+                return
+            yield max(start, self._starts[number]), min(end, self._ends[number])
+
     def touching(self, starts: Sequence[int], ends: Sequence[int]) -> List[int]:
         """The numbers of those ranges, given by where they begin and end, of which :meth:`touch` would say yes."""
         firsts = [*self._starts, _NOWHERE]

@@ -20,12 +20,15 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTupl
 
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
-from respin.formats.ext.inode import ROOT
+from respin.formats.ext.inode import ROOT, ExtInode
+from respin.formats.ext.superblock import COMPAT, INCOMPAT, RO_COMPAT
 from respin.node.numbering import Numbering
 from respin.node.ranges import Ranges
 
 # A value of an attribute in an inode of its own, or a block of several inodes: more to depend on than is looked at.
+# Nobody knows what an unknown feature makes an inode depend on.
 _NOT_HANDLED = frozenset(("ea_inode", "shared_blocks"))
+_HANDLED = frozenset((*COMPAT.values(), *INCOMPAT.values(), *RO_COMPAT.values())) - _NOT_HANDLED
 _ATTRIBUTES = struct.pack("<I", 0xEA020000)
 _NO_PATHS: FrozenSet[str] = frozenset()
 
@@ -45,7 +48,7 @@ def touched(before: ExtImage, after: ExtImage, changed: Ranges, said: Iterable[s
     ``said`` are absolute paths at which something is said to differ; they may be anything.
     """
     numbering = Numbering(before)
-    if before.superblock.dirty or _NOT_HANDLED & before.superblock.features or not numbering.holds_in(after):
+    if before.superblock.dirty or before.superblock.features - _HANDLED or not numbering.holds_in(after):
         return None
     try:
         known = _numbers(before, said)
@@ -68,21 +71,35 @@ def in_use(image: ExtImage, number: int) -> bool:
 
 
 def _numbers(image: ExtImage, paths: Iterable[str]) -> Dict[int, Set[str]]:
-    """The inodes at ``paths`` and on the way there, each with those of its names that are met."""
+    """The inodes at ``paths`` and on the way there, each with those of its names that are met.
+
+    Each directory is read once, whatever the order of the paths. A name is spelled as the directory has it: with
+    surrogates, a path can spell the same name in several ways, and two spellings are not two names.
+    """
     found: Dict[int, Set[str]] = {ROOT: {"/"}}
-    seen = {"/"}
-    for path in paths:
-        inode, at = image.root, ""
-        for name in filter(None, path.split("/")):
-            at = f"{at}/{name}"
-            entry = image.scan(inode).get(name.encode("utf-8", "surrogateescape")) if inode.is_directory else None
-            if entry is None:
-                break
-            inode = image.inode(entry.inode)
-            if at not in seen:
-                seen.add(at)
-                found.setdefault(inode.number, set()).add(at)
+    todo: List[Tuple[str, ExtInode, Iterable[str]]] = [("", image.root, set(paths))]
+    while todo:
+        at, inode, paths = todo.pop()
+        below: Dict[bytes, Set[str]] = {}
+        for path in paths:
+            name, _, rest = path.lstrip("/").partition("/")
+            below.setdefault(_raw(name), set()).add(rest)
+        entries = image.scan(inode) if below.keys() - {b""} and inode.is_directory else {}
+        for raw, rests in below.items():
+            entry = entries.get(raw)
+            if entry is not None:
+                path = f"{at}/{entry.name}"
+                found.setdefault(entry.inode, set()).add(path)
+                todo.append((path, image.inode(entry.inode), rests))
     return found
+
+
+def _raw(name: str) -> bytes:
+    """A name as it stands in a directory; empty, and so in none, if that cannot be."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return b""
 
 
 def _differing_slots(before: ExtImage, after: ExtImage, numbers: Iterable[int]) -> Iterator[int]:

@@ -113,15 +113,15 @@ class Groups:
             old_blocks = min(descriptor_blocks, superblock.first_meta_block_group)
         for number in range(superblock.group_count):
             first = superblock.first_data_block + number * superblock.blocks_per_group
+            meta_group = number // self._per_block
             if self.has_superblock(number):
                 yield MetadataRange("superblock", number, first * size if number else OFFSET, SIZE)
                 at = (first + 1) * size
-                if old_blocks:
+                if meta_group < old_blocks:  # behind these groups, each has at most the one below
                     yield MetadataRange("group-descriptors", number, at, old_blocks * size)
-                if superblock.reserved_descriptor_blocks:
+                if superblock.reserved_descriptor_blocks and "meta_bg" not in superblock.features:
                     length = superblock.reserved_descriptor_blocks * size
                     yield MetadataRange("reserved-descriptors", number, at + old_blocks * size, length)
-            meta_group = number // self._per_block
             if meta_group >= old_blocks and number % self._per_block in (0, 1, self._per_block - 1):
                 at = (first + self.has_superblock(number)) * size
                 yield MetadataRange("group-descriptors", number, at, size)
