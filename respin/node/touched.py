@@ -20,7 +20,7 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTupl
 
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
-from respin.formats.ext.inode import ROOT, ExtInode
+from respin.formats.ext.inode import ROOT
 from respin.formats.ext.superblock import COMPAT, INCOMPAT, RO_COMPAT
 from respin.node.numbering import Numbering
 from respin.node.ranges import Ranges
@@ -77,20 +77,21 @@ def _numbers(image: ExtImage, paths: Iterable[str]) -> Dict[int, Set[str]]:
     surrogates, a path can spell the same name in several ways, and two spellings are not two names.
     """
     found: Dict[int, Set[str]] = {ROOT: {"/"}}
-    todo: List[Tuple[str, ExtInode, Iterable[str]]] = [("", image.root, set(paths))]
-    while todo:
-        at, inode, paths = todo.pop()
-        below: Dict[bytes, Set[str]] = {}
-        for path in paths:
-            name, _, rest = path.lstrip("/").partition("/")
-            below.setdefault(_raw(name), set()).add(rest)
-        entries = image.scan(inode) if below.keys() - {b""} and inode.is_directory else {}
-        for raw, rests in below.items():
-            entry = entries.get(raw)
-            if entry is not None:
+    level: List[Tuple[int, str, Iterable[str]]] = [(ROOT, "", set(paths))]
+    while level:
+        deeper: List[Tuple[int, str, Iterable[str]]] = []
+        for number, at, paths in sorted(level, key=lambda one: one[0]):  # in the order in which they lie
+            below: Dict[bytes, Set[str]] = {}
+            for path in paths:
+                name, _, rest = path.lstrip("/").partition("/")
+                below.setdefault(_raw(name), set()).add(rest)
+            inode = image.inode(number)
+            entries = image.scan(inode) if below.keys() - {b""} and inode.is_directory else {}
+            for entry, rests in ((entries[raw], rests) for raw, rests in below.items() if raw in entries):
                 path = f"{at}/{entry.name}"
                 found.setdefault(entry.inode, set()).add(path)
-                todo.append((path, image.inode(entry.inode), rests))
+                deeper.append((entry.inode, path, rests))
+        level = deeper
     return found
 
 
