@@ -17,7 +17,7 @@ from respin.errors import MalformedError, VerificationError
 from respin.formats.ext.directory import ExtEntry
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
-from respin.formats.ext.shown import Shown
+from respin.formats.ext.shown import NOTED_TYPES, Shown
 from respin.formats.ext.walk import WalkGuard
 from respin.node.ranges import Ranges
 from respin.node.sameness import ByIndex, ByTouch, NothingSame, Sameness, UnsureError
@@ -132,6 +132,7 @@ class _Comparison:
     def _visit(self, path: str, old: Optional[int], new: Optional[int], depth: int) -> None:
         if old is not None and old == new and self._sameness.is_same(old):
             for below, number, deeper in self._sameness.below(path, old, depth, self._enter):
+                self._require_type(number, None)
                 self._visit(below, number, number, deeper)
             return
         if new is not None and new != old:
@@ -149,12 +150,26 @@ class _Comparison:
         theirs = self._names_in(1, path, now, depth)
         for name in sorted({*mine, *theirs}):
             first, second = mine.get(name), theirs.get(name)
+            if second is not None:
+                if first is None or first[1:] != second[1:]:
+                    self._require_type(second.inode, second.file_type)
+                elif not self._sameness.is_same(second.inode):
+                    self._require_type(second.inode, None)
             self._visit(
                 f"{path.rstrip('/')}/{name.decode('utf-8', 'surrogateescape')}",
                 None if first is None else first.inode,
                 None if second is None else second.inode,
                 depth + 1,
             )
+
+    def _require_type(self, number: int, noted: Optional[int]) -> None:
+        """Hold the type that is noted with a name against that of the inode; None: what the first image notes, too."""
+        if noted is None:
+            kinds = [stat.S_IFMT(image.inode(number).mode) for image in (self._before, self._after)]
+            if kinds[0] == kinds[1]:
+                return
+            noted = NOTED_TYPES.get(kinds[0], 0)
+        self._shown.require_type(number, noted)
 
     def _same_slot(self, number: int) -> bool:
         places = ((image, image.inode_location(number)) for image in (self._before, self._after))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import struct
 import subprocess
 from pathlib import Path
@@ -17,7 +18,8 @@ from respin.formats.ext.dirhash import name_hash
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.shown import Shown
 from respin.node.ranges import Ranges
-from respin.node.treediff import compare
+from respin.node.treediff import compare, compare_where_said
+from respin.node.treeindex import TreeIndex
 from tests.support.images import KiB, Link, build_ext, debugfs, run
 
 SEED = "6c1d9ea3-2d05-4c0f-9ac1-7e5a7ba4e6d1"
@@ -69,7 +71,7 @@ def _tree(directory: Path) -> Path:
 
 
 def opened(data: bytes) -> ExtImage:
-    return ExtImage.open(BytesView(data, "root.img"))
+    return ExtImage.open(BytesView(bytes(data), "root.img"))
 
 
 def differences(before: bytes, after: bytes) -> Tuple[str, ...]:
@@ -181,6 +183,24 @@ def test_flags_that_mean_something_else(
 def test_a_link_that_the_kernel_reads_elsewhere(stock: Dict[str, bytes], tmp_path: Path) -> None:
     after = edited(stock["plain"], tmp_path, "set_inode_field link blocks 2")
     refused(stock["plain"], after, tmp_path, "sectors")
+
+
+@pytest.mark.parametrize("how", ["by the directory", "by the inode"])
+def test_a_name_that_is_said_to_be_something_else(how: str, stock: Dict[str, bytes], tmp_path: Path) -> None:
+    """readdir(3) tells the type that is noted with a name; programs take no file for one that is called a directory."""
+    before = stock["plain"]
+    after = bytearray(before)
+    if how == "by the directory":
+        after[before.index(b"\3\1one", _directory_block(before, "/few", 0)) + 1] = 2
+    else:  # nothing of the directory differs, and what it notes is wrong now
+        image = opened(before)
+        struct.pack_into("<H", after, image.inode_location(image.stat("/few/one").number), stat.S_IFIFO)
+    refused(before, bytes(after), tmp_path, "of type")
+    changed = Ranges([(0, len(before))])
+    with pytest.raises(MalformedError, match="of type"):
+        compare(opened(before), opened(after), changed, TreeIndex(opened(before)))
+    with pytest.raises(MalformedError, match="of type"):
+        compare_where_said(opened(before), opened(after), changed, ["/few/one"])
 
 
 def test_fixed_fields_beyond_the_slot(stock: Dict[str, bytes], tmp_path: Path) -> None:

