@@ -12,6 +12,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin import process
 from respin.build.bundles import Verifying, packages_of
+from respin.build.checking import Checking
 from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
@@ -119,10 +120,10 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
-        indexing.wait(progress)
-        installation.check(metadata=indexing.has_metadata)
+        checking = Checking(installation, indexing)
         judge = partial(_judge, plan, installed, workspace.path)
         made = new_root(plan.node.image, installed, indexing, judge, progress)
+        checking.begin()
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
         with progress.step("reaching early boot"):
             taken_apart.result()
@@ -140,7 +141,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             restorable=request.restorable,
             indexing=indexing,
             initrds=initrds,
-            installation=installation,
+            checking=checking,
             request=medium,
             edit=edit,
             payload=request.payload,
@@ -230,7 +231,7 @@ def _counters(made: NewRoot, sealed: Sealed) -> Mapping[str, int]:
     entries = made.shipped.entries
     return {
         **made.counters,
-        "root_blocks_read_for_check": made.counters["root_blocks_read_for_check"] + sealed.blocks_read_for_check,
+        "root_blocks_read_for_check": sealed.blocks_read_for_check,
         "bytes_copied": sealed.bytes_copied,
         "bytes_written": sealed.size,
         "bytes_restore_map": sealed.restore_size,

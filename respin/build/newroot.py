@@ -18,7 +18,7 @@ from respin.formats.squashfs.splice import splice_file
 from respin.node.indexing import Indexing
 from respin.node.ranges import Ranges
 from respin.node.rootimage import FlatRoot, NestedRoot, RootImage
-from respin.node.treediff import compare
+from respin.node.treediff import compare, compare_where_said
 from respin.node.treepairs import delta_of, pairs_of_extension
 from respin.progress import Progress
 from respin.root import delta
@@ -62,13 +62,15 @@ def new_root(image: RootImage, installed: Installed, indexing: Indexing, judge: 
 
 
 def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge: Judge, progress: Progress) -> NewRoot:
-    index = indexing.wait(progress)
+    size = installed.image_size
+    after = ExtImage.open(PatchedView(image.nested, installed.changed_blocks, size))
+    changed = Ranges.of_blocks(installed.changed_blocks, image.nested.block_size, size)
     with progress.step("judging the outcome"):
-        size = installed.image_size
-        after = ExtImage.open(PatchedView(image.nested, installed.changed_blocks, size))
-        changed = Ranges.of_blocks(installed.changed_blocks, image.nested.block_size, size)
-        shipped = compare(image.tree, after, changed, index)
-        judge(shipped, after)
+        said = [*(entry.path for entry in installed.delta), *installed.facts]
+        shipped = compare_where_said(image.tree, after, changed, said)
+    if shipped is None:
+        shipped = compare(image.tree, after, changed, indexing.wait(progress))
+    judge(shipped, after)
     with progress.step("compressing the changed blocks"):
         spliced = splice_file(image.squashfs, image.inner_path, installed.changed_blocks, size)
     return NewRoot(
@@ -78,7 +80,6 @@ def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge:
         {
             "root_blocks_total": installed.counters.blocks_total,
             "root_blocks_read": installed.counters.blocks_read,
-            "root_blocks_read_for_check": indexing.blocks_read,
             "root_blocks_stored": spliced.counters.stored,
             "root_blocks_reused": spliced.counters.reused,
             "root_blocks_recompressed": spliced.counters.recompressed,
@@ -109,7 +110,6 @@ def _merged(image: FlatRoot, installed: Installed, judge: Judge, progress: Progr
         {
             "root_blocks_total": counters.blocks + counters.fragments,
             "root_blocks_read": 0,
-            "root_blocks_read_for_check": 0,
             "root_blocks_stored": reused + anew,
             "root_blocks_reused": reused,
             "root_blocks_recompressed": anew,

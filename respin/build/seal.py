@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from respin import sbom
+from respin.build.checking import Checking
 from respin.build.layout import Laid, LayoutJob, NewSquashfs, lay_out
 from respin.build.writer import write_output
 from respin.bundle import VerifiedBundle
@@ -33,7 +34,6 @@ from respin.provenance.layout import MEDIA_CHECK_OFFSET, RESTORE, SLOT, STATEMEN
 from respin.provenance.medium import MediumRecord
 from respin.root.delta import Delta
 from respin.root.growth import Growth
-from respin.root.install import Installation
 from respin.trust import TrustedSignature, TrustStore
 from respin.verify.reading import Written, read_back
 from respin.verify.report import Report
@@ -49,7 +49,7 @@ class SealJob:
     """What is to be sealed: the base, the plan, the bundles, all that differs in the root, the new root image.
 
     ``growth`` says how far the image in it was grown. ``indexing`` is that of the vendor's root, ``initrds`` has what
-    was taken apart of the vendor's; ``installation`` still has its file system check to finish. ``edit`` is what
+    was taken apart of the vendor's; ``checking`` is to be finished before anything is published. ``edit`` is what
     changes on the medium besides the root image, ``request`` what was asked for, ``payload`` where the root image goes
     as a file.
     """
@@ -64,7 +64,7 @@ class SealJob:
     restorable: bool
     indexing: Indexing
     initrds: Initrds
-    installation: Installation
+    checking: Checking
     request: MediumRequest
     edit: MediumEdit
     payload: Optional[Path]
@@ -113,12 +113,14 @@ def seal(
         return statement.compose(base, job.plan, job.shipped, protected, job.toolchain, facts)
 
     draft = compose(subject.UNWRITTEN)
+    job.checking.begin()
     with progress.step("laying out the new ISO"):
         wanted = LayoutJob(base, node, job.squashfs, proofs, len(draft), has_media_check, job.restorable, job.edit)
         laid = lay_out(wanted)
     placed = laid.plan.files
     with output.writing():
         final, written, copied = _write(job, laid, compose, output, has_media_check, progress)
+    job.checking.begin()
     if signer is not None:
         with progress.step("signing the statement"):
             signed = slot.encode(sidecar.sign(final, signer))
@@ -126,7 +128,7 @@ def seal(
                 pwrite_all(output.fd, signed, placed[f"/{SLOT}"][0])
     stock = Stock(node, base.claim, job.indexing, protected, job.initrds)
     report, sha256 = _verify(stock, output, final, written, signer, trust, tmpdir, progress)
-    checked = job.installation.finish(progress)
+    checked = job.checking.finish(progress)
     _lint(base, output, trust, progress)
     size = laid.plan.size
     image = FileView(output.fd, str(output.target), *placed[node.squashfs_path])

@@ -57,6 +57,11 @@ class Indexing:
         return self._found.index
 
     @property
+    def is_done(self) -> bool:
+        """Whether :meth:`wait` needs no waiting to speak of."""
+        return self._found is not None or self._process.is_done
+
+    @property
     def has_metadata(self) -> bool:
         """Whether the copy of the metadata has all that e2fsck wants to see; known once :meth:`wait` returned."""
         return self._found is not None and self._found.has_metadata

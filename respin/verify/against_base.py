@@ -76,7 +76,7 @@ def compare_with_base(
 
     ``edit`` is what must have changed on the medium besides the root image. ``said`` are the paths of the root that
     the statement says to differ; they only spare reading. ``indexing`` is that of the vendor's root, if it was begun
-    before.
+    before; it is waited for if they do not suffice.
     """
     compared = _compare_iso(output, base, edit, progress)
     mine, theirs = output.image, base.image
@@ -114,14 +114,13 @@ def _compare_trees(
     said: Iterable[str],
     indexing: Optional[Indexing],
 ) -> Delta:
-    index: Optional[TreeIndex] = None
+    with progress.step("comparing the two root trees where blocks differ"):
+        delta = compare_where_said(base.tree, output.tree, changed, said)
+    if delta is not None:
+        return delta
     if indexing is None:
-        with progress.step("comparing the two root trees where blocks differ"):
-            delta = compare_where_said(base.tree, output.tree, changed, said)
-        if delta is not None:
-            return delta
         with progress.step("reading the vendor's root"):
-            index = TreeIndex(base.tree)
+            index: Optional[TreeIndex] = TreeIndex(base.tree)
     else:
         index = indexing.wait(progress)
     with progress.step("comparing the two root trees"):
