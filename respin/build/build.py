@@ -115,7 +115,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
         initrds = Initrds()
         taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
         toolchain = beside.submit(_toolchain, plan)
-        if signer is not None:
+        if signer is not None:  # what is wrong with the keyring is raised where it is used
             beside.submit(trust.keyring, Role.RESPIN, workspace.path)
         installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
         installed = installation.installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
 from respin.provenance.carrier import find_iso, look_behind
 from respin.provenance.layout import EVIDENCE, STATEMENT
-from respin.trust import TrustedSignature, TrustStore
+from respin.trust import Role, TrustedSignature, TrustStore
 from respin.verify import words
 from respin.verify.against_base import compare_with_base
 from respin.verify.medium import claimed_link, derived, medium_link
@@ -48,6 +49,9 @@ from respin.verify.statement import (
 )
 from respin.verify.stock import Stock, StockSource
 from respin.workspace import Workspace
+
+# The keyrings that the evidence is verified with. What is wrong with one is raised where it is used.
+_NEEDED = Role.BASE, Role.PLUGIN, Role.RPM
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ def verify(
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         source = StockSource(found.view, request.base, profiles, workspace.path, stack)
         # First of all whether these are the signed bytes: whatever is found later in others would only confuse.
-        reading = read_output(output, claims, progress, plain=request.plain)
+        with ThreadPoolExecutor(1, thread_name_prefix="keyrings") as beside:
+            for role in _NEEDED:
+                beside.submit(trust.keyring, role, workspace.path)
+            reading = read_output(output, claims, progress, plain=request.plain)
         verify_subject(output.iso, claims, progress, reading)
         claim = _claim(request, output, claims, trust, workspace.path)
         stock = source.verified(claim, progress)
