@@ -275,6 +275,20 @@ def test_signature_slot_lies_where_the_media_check_does_not_look(classic: Path, 
     assert "FAIL" in output("checkisomd5", str(path))
 
 
+def test_a_new_file_does_not_take_over_the_length_of_a_siblings_damaged_entry(by_xorriso: Path) -> None:
+    """It would swallow those behind it, the new file's name among them."""
+    base = bytearray(by_xorriso.read_bytes())
+    for record in rawiso.records(base, False):
+        if not record.path.startswith("/isolinux/") or record.is_directory:
+            continue
+        end = max(place + len(raw) for _, place, raw in record.entries if place < record.offset + len(record.raw))
+        for found, place, _ in record.entries:
+            if found == b"PX":
+                base[place + 2] = end - place
+    _, out = splice(bytes(base), {}, [("/isolinux/added.txt", b"new\n", Place.BESIDE)])
+    assert "/isolinux/added.txt" in {record.path for record in rawiso.records(out, False)}
+
+
 def test_all_names_of_an_extent_are_replaced_together(tmp_path: Path) -> None:
     tree = iso.make_tree(tmp_path)
     (tree / "images").mkdir()

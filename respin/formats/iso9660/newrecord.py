@@ -211,11 +211,11 @@ def _system_use(tree: Tree, template: Node, name: str, serial: int) -> bytes:
     for entry in template.entries:
         raw = entry.raw
         if entry.signature == b"RR" and len(raw) >= 5:
-            out.append(raw[:4] + bytes((raw[4] & (_RR_PX | _RR_TF) | _RR_NM,)))
+            out.append(_entry(b"RR", bytes((raw[4] & (_RR_PX | _RR_TF) | _RR_NM,))))
         elif entry.signature == b"PX":
             attributes = to_both32(READ_ONLY_FILE) + to_both32(1)
             rest = raw[20:_PX_SERIAL] + (to_both32(serial) if len(raw) >= _PX_SERIAL + 8 else b"")
-            out.append(raw[:4] + attributes + rest)
+            out.append(_entry(b"PX", attributes + rest))
         elif entry.signature == b"TF":
             out.append(raw)
         elif entry.signature == b"NM" and not named:
@@ -227,7 +227,12 @@ def _system_use(tree: Tree, template: Node, name: str, serial: int) -> bytes:
 
 
 def _name_entry(name: str) -> bytes:
-    return b"NM" + bytes((5 + len(name), 1, 0)) + name.encode("ascii")
+    return _entry(b"NM", b"\0" + name.encode("ascii"))
+
+
+def _entry(signature: bytes, content: bytes) -> bytes:
+    """A system use entry of version 1 with a length of its own: a sibling's may be longer than what is taken of it."""
+    return signature + bytes((4 + len(content), 1)) + content
 
 
 def _last_serial(tree: Tree, where: str) -> int:
