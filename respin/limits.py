@@ -35,8 +35,6 @@ class Limits(NamedTuple):
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
     boot_configuration: int = 1 * MiB
     kernel_module: int = 256 * MiB  # unpacked
-    # of a root image's metadata and of what changes in it, while e2fsck looks at them; beyond, they go to a disk
-    metadata_in_memory: int = 128 * MiB
     # an initrd, unpacked
     initrd: int = 2 * GiB
     initrd_members: int = 500_000

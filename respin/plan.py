@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Typ
 
 from respin.bundle import Manifest
 from respin.errors import PolicyError
-from respin.formats.rpmfile import FileEntry, RpmHeader
+from respin.formats.rpmfile import FileEntry, PackageInfo, RpmHeader
 from respin.node import rpmdb
 from respin.node.image import NodeImage
 from respin.node.paths import real_parent
@@ -71,7 +71,7 @@ class InstallPlan:
     bundles: Tuple[Bundle, ...]
     files: Mapping[str, PlannedFile]
     database: RpmDatabase
-    vendor_packages: Tuple[RpmHeader, ...]
+    vendor_packages: Tuple[PackageInfo, ...]
     epoch: int
     architecture: str
     selinux: Optional[SelinuxPolicy]
@@ -92,9 +92,16 @@ class InstallPlan:
 
 
 def make_plan(
-    node: NodeImage, bundles: Tuple[Bundle, ...], epoch: int, architecture: str, scratch: Path
+    node: NodeImage,
+    bundles: Tuple[Bundle, ...],
+    epoch: int,
+    architecture: str,
+    scratch: Path,
+    vendor_packages: Optional[Tuple[PackageInfo, ...]] = None,
 ) -> InstallPlan:
     """Work out where every file lands. ``scratch`` is a private directory.
+
+    ``vendor_packages`` are those that the Node's database records, if somebody has read it before.
 
     Raises PolicyError when two plugins want the same path, UnsupportedError when the RPM database or the SELinux
     policy cannot be used.
@@ -105,10 +112,10 @@ def make_plan(
             what = f"the plugin {name} is given more than once"
             raise PolicyError(what, remedy="give one bundle of each name", finding="conflict")
     database = rpmdb.locate(node.root, node.profile.rpm_databases)
-    where = f"{node.root.view.name}:{database.file}"
     rpmdb.require_writable(node.root, database)
-    blobs = rpmdb.records(node.root, database, scratch)
-    vendor_packages = rpmdb.packages(blobs.values(), where)
+    if vendor_packages is None:
+        blobs = rpmdb.records(node.root, database, scratch)
+        vendor_packages = rpmdb.packages(blobs.values(), f"{node.root.view.name}:{database.file}")
     files: Dict[str, PlannedFile] = {}
     # In the order of the statement, so that the plan made from the evidence is the same one.
     in_order = ordered(bundles)

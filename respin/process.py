@@ -6,10 +6,12 @@ A child never sees the caller's environment, so results don't depend on locale, 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Mapping, Optional, Sequence
 
@@ -104,6 +106,23 @@ def run(
     if check and completed.returncode != 0:
         raise BuildError(completed.explain())
     return completed
+
+
+def has_ended(child: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Whether ``child`` ends within so many seconds, known at once: Popen.wait sleeps between looking."""
+    try:
+        pidfd = os.pidfd_open(child.pid)
+    except OSError:  # a kernel before Linux 5.3, or a container that does not let it through
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+        return child.returncode is not None
+    try:
+        ended = bool(select.select([pidfd], [], [], seconds)[0])
+    finally:
+        os.close(pidfd)
+    if ended:
+        child.wait()
+    return ended
 
 
 def _kill_session(child: "subprocess.Popen[bytes]") -> None:

@@ -36,7 +36,8 @@ def absolute(path: str, *, where: str) -> str:
 
 def printable(text: str) -> bool:
     """Whether ``text`` holds no control, format, surrogate or line-separating character."""
-    return not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in text)
+    # What str.isprintable() takes has none of these; it refuses more: other spaces, characters without a meaning.
+    return text.isprintable() or not any(unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") for one in text)
 
 
 def show(text: str) -> str:
@@ -62,23 +63,7 @@ def first_match(path: str, patterns: Iterable[str]) -> Optional[str]:
 
 def may_match_below(directory: str, patterns: Iterable[str]) -> bool:
     """Whether one of ``patterns`` could cover a path below the absolute path ``directory``."""
-    return _leading(tuple(patterns)).fullmatch(directory.rstrip("/")) is not None
-
-
-@functools.lru_cache(maxsize=64)
-def _leading(patterns: Tuple[str, ...]) -> "Pattern[str]":
-    """Matches the directories that lead to a path of ``patterns``, without a slash at the end."""
-    leads = {_lead(pattern): None for pattern in patterns}
-    return re.compile("|".join(leads) if leads else "(?!)", re.DOTALL)
-
-
-def _lead(pattern: str) -> str:
-    tree = pattern.endswith("/**")
-    parts = [part for part in (pattern[:-3] if tree else pattern).split("/") if part]
-    lead = "(?:/.*)?" if tree else ""
-    for part in reversed(parts if tree else parts[:-1]):
-        lead = f"(?:/{_expression(part)}{lead})?"
-    return lead
+    return _compile(tuple(patterns)).lead_on_from(directory)
 
 
 @functools.lru_cache(maxsize=64)
@@ -87,41 +72,67 @@ def _compile(patterns: Tuple[str, ...]) -> "_Matcher":
 
 
 class _Matcher:
-    """Patterns without ``*`` and ``?``, as most are, are looked up; the others make one regular expression."""
+    """Patterns as a tree of their parts: hundreds of them in one regular expression take longer to compile than all
+    that is matched with it."""
 
     def __init__(self, patterns: Tuple[str, ...]) -> None:
         self._patterns = patterns
-        self._exact: Dict[str, int] = {}
-        self._trees: Dict[str, int] = {}
-        self._others: List[int] = []
+        self._root = _Part()
         for number, pattern in enumerate(patterns):
             tree = pattern.endswith("/**")
-            body = pattern[:-3] if tree else pattern
-            if "*" in body or "?" in body:
-                self._others.append(number)
-            else:
-                (self._trees if tree else self._exact).setdefault(body, number)
-        expressions = [_expression(patterns[number]) for number in self._others]
-        self._any_other = re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL)
+            last = self._root
+            for part in (pattern[:-3] if tree else pattern).split("/"):
+                last = last.add(part)
+            (last.trees if tree else last.ends).append(number)
 
     def first(self, path: str) -> Optional[str]:
         """The first pattern that covers ``path``."""
-        ends = [end for end, character in enumerate(path) if character == "/"] + [len(path)]
-        found = [self._trees[path[:end]] for end in ends if path[:end] in self._trees]
-        if path in self._exact:
-            found.append(self._exact[path])
-        if self._any_other.fullmatch(path):
-            expressions = ((number, _expression(self._patterns[number])) for number in self._others)
-            found.append(next(number for number, one in expressions if re.fullmatch(one, path, re.DOTALL)))
+        found: List[int] = []
+        reached = [self._root]
+        for part in path.split("/"):
+            reached = [further for one in reached for further in one.matching(part)]
+            found += [number for one in reached for number in one.trees]
+        found += [number for one in reached for number in one.ends]
         return self._patterns[min(found)] if found else None
 
+    def lead_on_from(self, directory: str) -> bool:
+        """Whether a pattern could cover something below ``directory``."""
+        reached = [self._root]
+        for part in directory.rstrip("/").split("/"):
+            reached = [further for one in reached for further in one.matching(part)]
+            if any(one.trees for one in reached):
+                return True
+        return any(one.leads_on for one in reached)
 
-def _expression(pattern: str) -> str:
-    tree = pattern.endswith("/**")
-    body = pattern[:-3] if tree else pattern
-    parts = re.split(r"([*?])", body)
-    inner = "".join({"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)) for part in parts)
-    return inner + ("(?:/.*)?" if tree else "")
+
+class _Part:
+    """One part of some patterns: what may follow it, the patterns that end with it, those that cover all below it."""
+
+    def __init__(self) -> None:
+        self.ends: List[int] = []
+        self.trees: List[int] = []
+        self._plain: Dict[str, "_Part"] = {}
+        self._others: Dict[str, Tuple["Pattern[str]", "_Part"]] = {}
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether anything may follow."""
+        return bool(self._plain or self._others)
+
+    def add(self, part: str) -> "_Part":
+        """What follows as ``part`` of a pattern."""
+        if "*" not in part and "?" not in part:
+            return self._plain.setdefault(part, _Part())
+        if part not in self._others:
+            pieces = re.split(r"([*?])", part)
+            expression = "".join({"*": ".*", "?": "."}.get(piece, re.escape(piece)) for piece in pieces)
+            self._others[part] = (re.compile(expression, re.DOTALL), _Part())
+        return self._others[part][1]
+
+    def matching(self, part: str) -> "List[_Part]":
+        """What follows if it is the ``part`` of a path."""
+        found = [further for expression, further in self._others.values() if expression.fullmatch(part)]
+        return [*found, self._plain[part]] if part in self._plain else found
 
 
 def _bad(name: str, where: str) -> MalformedError:

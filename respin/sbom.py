@@ -11,10 +11,9 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin import __version__
 from respin.byteview import FileView
-from respin.digest import sha256_hex
 from respin.errors import MalformedError, UsageError, VerificationError
 from respin.formats.cyclonedx import Bom, Component
-from respin.formats.rpmfile import RpmHeader
+from respin.formats.rpmfile import PackageInfo
 from respin.node import rpmdb
 from respin.node.base import opened
 from respin.node.image import ReadableNode, open_readable
@@ -109,7 +108,7 @@ def describe(node: ReadableNode, claims: Optional[statement.Claims], *, everythi
     )
 
 
-def packages(node: ReadableNode, scratch: Path) -> List[RpmHeader]:
+def packages(node: ReadableNode, scratch: Path) -> List[PackageInfo]:
     """The packages that the Node's RPM database records, without the keys that rpm keeps there."""
     database = rpmdb.locate(node.root, node.profile.rpm_databases)
     where = f"{node.root.view.name}:{database.file}"
@@ -117,7 +116,7 @@ def packages(node: ReadableNode, scratch: Path) -> List[RpmHeader]:
     return list(rpmdb.packages(blobs.values(), where))
 
 
-def _component(header: RpmHeader, origin: Optional[Mapping[str, Any]]) -> Component:
+def _component(header: PackageInfo, origin: Optional[Mapping[str, Any]]) -> Component:
     """A package. The digest of its file is known for what was added only: a database doesn't record it."""
     plugin: Tuple[Tuple[str, str], ...] = ()
     if origin is not None:
@@ -132,7 +131,7 @@ def _component(header: RpmHeader, origin: Optional[Mapping[str, Any]]) -> Compon
         sha256=str(origin["sha256"]) if origin is not None else "",
         properties={
             "respin:origin": "vendor" if origin is None else "plugin",
-            "respin:rpm:header-sha256": sha256_hex(header.raw),
+            "respin:rpm:header-sha256": header.sha256,
             "respin:rpm:sourcerpm": header.sourcerpm,
             **dict(plugin),
         },

@@ -30,7 +30,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Reads its orders until its standard input is closed, which the kernel does when the parent dies of anything. A parent
 # that ends by itself says so; one that was killed may have left a program that starts again what was just ended.
 _REAPER = """
-import json, os, sys
+import json, os, shutil, subprocess, sys, time  # all now: at the end somebody waits
 lines = [json.loads(line) for line in sys.stdin]
 killed = not (lines and lines[-1] == "end")
 def status(path):
@@ -68,13 +68,11 @@ for order in lines if killed else []:
 for again in range(1 + killed):
     for order in lines:
         if isinstance(order, dict) and "run" in order:
-            import subprocess, time
             time.sleep(again)
             null = subprocess.DEVNULL
             subprocess.run(order["run"], env=order["env"], stdin=null, stdout=null, stderr=null)
 for order in lines:
     if isinstance(order, dict) and "remove" in order:
-        import shutil, time
         shutil.rmtree(order["remove"], ignore_errors=True)
         for again in range(100 * killed):  # programs that it had started may still write there
             if status(order["remove"]) is None:

@@ -7,9 +7,9 @@ byte is written, every unchanged byte is unchanged by construction, and one sequ
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Iterable, Iterator, List, NamedTuple, Sequence, Union
+from typing import Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
-from respin.byteview import ByteView, read_pieces
+from respin.byteview import ByteView, origin, read_pieces
 
 
 class Copy(NamedTuple):
@@ -99,6 +99,32 @@ def _cut(segment: Segment, size: int) -> Iterator[Segment]:
             yield Zeros(length)
 
 
+def replaced(segments: Iterable[Segment], pieces: Mapping[int, bytes]) -> Iterator[Segment]:
+    """The same output with other bytes at some offsets of it: ``pieces``, which do not overlap and lie inside."""
+    todo = sorted(pieces.items(), reverse=True)
+    position = done = 0
+    for segment in segments:
+        start, end = position, position + segment.length
+        position = end
+        at = max(start, done)
+        while todo and todo[-1][0] < end:
+            offset, data = todo.pop()
+            yield from _part(segment, at - start, offset - start)
+            yield Data(data)
+            at = done = offset + len(data)
+        if at < end:
+            yield from _part(segment, at - start, segment.length)
+
+
+def _part(segment: Segment, start: int, end: int) -> Iterator[Segment]:
+    if start >= end:
+        return
+    if isinstance(segment, Copy):
+        yield Copy(segment.offset + start, end - start)
+    else:
+        yield Data(segment.data[start:end]) if isinstance(segment, Data) else Zeros(end - start)
+
+
 class SegmentsView:
     """What segments over ``base`` describe, as a view: an output that is read before it is written."""
 
@@ -124,10 +150,21 @@ class SegmentsView:
         """See :class:`respin.byteview.ByteView`."""
         return read_pieces(self, offset, length, self._piece)
 
-    def _piece(self, offset: int, length: int) -> bytes:
+    def origin(self, offset: int, length: int) -> Tuple[ByteView, int, int]:
+        """See :func:`respin.byteview.origin`: what is copied comes from the base."""
+        segment, inside, count = self._at(offset, length)
+        if isinstance(segment, Copy):
+            return origin(self._base, segment.offset + inside, count)
+        return self, offset, count
+
+    def _at(self, offset: int, length: int) -> Tuple[Segment, int, int]:
+        """The segment at a byte, where in it that is, and how many of ``length`` bytes lie in it."""
         number = bisect_right(self._starts, offset) - 1
         segment, inside = self._segments[number], offset - self._starts[number]
-        count = min(length, segment.length - inside)
+        return segment, inside, min(length, segment.length - inside)
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        segment, inside, count = self._at(offset, length)
         if isinstance(segment, Copy):
             return self._base.read(segment.offset + inside, count)
         return segment.data[inside : inside + count] if isinstance(segment, Data) else bytes(count)

@@ -98,9 +98,9 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         where = f"{request.iso}:/{SLOT}"
         envelope = dsse.Envelope(raw, dsse.IN_TOTO) if request.force else slot.decode(before, raw, where=where)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
-        offset, size = extent(iso, SLOT)
+        offset, _ = extent(iso, SLOT)
         masks = subject_masks(iso, claims)
-        reading = read_through(iso, masks, (offset, size), progress, media_check=claims.media_check)
+        reading = read_through(iso, masks, progress, media_check=claims.media_check)
         verify_subject(iso, claims, progress, reading)
         verify_media_check(iso, claims, progress, reading)
         signed = sidecar.countersign(envelope, signer)

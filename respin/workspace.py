@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from respin.errors import BuildError, UsageError
 from respin.naming import PART, hidden_name, link_unnamed, linked, uninterrupted, wait_for_lock
@@ -107,21 +107,19 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
-    """Give files of one directory their names, in this order, and remove the ``stale`` ones among them: all or none.
+    """Give files their names, in this order, and remove the ``stale`` ones beside them: all or none.
 
     What they replace comes back when one of them fails, and when this process is killed in between: the first one's
     reaper sees to that. Ctrl-C and SIGTERM wait for the few system calls that it takes, and so does another command
-    that publishes in the same directory. Only a power cut in between, or a kill of the reaper, too, leaves some with
-    the new name and some without; so does any kill where the file system has no hard links.
+    that publishes in one of these directories. Only a power cut in between, or a kill of the reaper, too, leaves some
+    with the new name and some without; so does any kill where the file system has no hard links.
     """
     for output in outputs:
         output.prepare()
-    parent, reaper = outputs[0].target.parent, outputs[0].reaper
+    parent, reaper = outputs[-1].target.parent, outputs[-1].reaper
     new = {output.target: output for output in outputs}
     with ExitStack() as stack:
-        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, directory)
-        wait_for_lock(directory)
+        directories = _locked({output.target.parent for output in outputs}, stack)
         stack.enter_context(uninterrupted())
         undo: List[Tuple[Path, Optional[Path]]] = []  # (what was named or removed, the file that was there before)
         replaced = [*stale, *(path for path, output in new.items() if output.force)]
@@ -145,7 +143,8 @@ def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
                 if all(path != target for path, _ in undo):
                     undo.append((target, None))
             target = parent
-            os.fsync(directory)
+            for directory in directories:
+                os.fsync(directory)
         except BaseException as error:
             for path, before in undo:
                 if before is None:
@@ -164,6 +163,19 @@ def publish_all(outputs: Sequence[Output], stale: Iterable[Path] = ()) -> None:
         for _, before in undo:
             if before is not None:
                 before.unlink(missing_ok=True)
+
+
+def _locked(paths: Iterable[Path], stack: ExitStack) -> List[int]:
+    """These directories open, each once however it is spelt, and locked in an order that all commands agree on."""
+    found: Dict[Tuple[int, int], int] = {}
+    for path in paths:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, directory)
+        status = os.fstat(directory)
+        found.setdefault((status.st_dev, status.st_ino), directory)
+    for _, directory in sorted(found.items()):
+        wait_for_lock(directory)
+    return list(found.values())
 
 
 def staged_file(

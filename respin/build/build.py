@@ -12,19 +12,18 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from respin import process
 from respin.build.bundles import Verifying, packages_of
-from respin.build.checking import Checking
 from respin.build.newroot import NewRoot, new_root
 from respin.build.prepare import BuildRequest, plan_for, require_every_plugin, signer_for, start_from
 from respin.build.seal import Sealed, SealJob, seal
+from respin.build.vendor import look_through
 from respin.bundle import VerifiedBundle
-from respin.limits import LIMITS
+from respin.digesting import Digesting
 from respin.medium.checksums import with_checksums
 from respin.medium.derive import derive_marks, derive_medium, numbered
 from respin.medium.earlyboot import take_apart_early, with_early_drivers
 from respin.medium.initrds import Initrds
 from respin.node.base import VerifiedBase
 from respin.node.image import open_node
-from respin.node.indexing import Indexing
 from respin.node.knownprofiles import known
 from respin.node.places import FACTS
 from respin.node.rootimage import NestedRoot
@@ -45,7 +44,6 @@ from respin.root.install import Installation, Installed, InstallJob, PackageFile
 from respin.root.sandbox import Sandbox
 from respin.roottree import RootTree
 from respin.segments import SegmentsView
-from respin.spool import SparseSpool
 from respin.trust import Role, TrustStore
 from respin.verify.report import Report
 from respin.verify.root import require_recent
@@ -82,48 +80,54 @@ class BuildResult:
         }
 
 
-def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
-    """Build a respun ISO. Nothing appears under the output's name unless everything held."""
+def build(request: BuildRequest, progress: Progress = SILENT, begun: Optional[Digesting] = None) -> BuildResult:
+    """Build a respun ISO. Nothing appears under the output's name unless everything held.
+
+    ``begun`` has begun to hash the base, perhaps.
+    """
     refuse_existing(request.output, force=request.force)
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace(request.tmpdir))
         sandbox = stack.enter_context(Sandbox())  # started now, it is there when it is needed
         trust = TrustStore.load(request.trust, scratch=workspace.path)
+        verifying = Verifying(request.plugins, trust, workspace.path, stack)
         signer = signer_for(request)
         if signer is not None:
             trust.require_key(Role.RESPIN, signer.fingerprint)
-        start = start_from(request, trust, workspace, stack, progress)
-        metadata = stack.enter_context(SparseSpool(workspace.path, LIMITS.metadata_in_memory))
-        indexing = Indexing(partial(start.root_image, trust), stack, [start.fd], metadata)
-        # Behind the fork of Indexing: what a thread is in the middle of, as an import, a copy would wait for forever.
-        verifying = Verifying(request.plugins, trust, workspace.path, stack)
-        base = start.verified(progress)
-        node = open_node(base.view(), known(trust))
-        require_recent(node.iso, node.identity, trust)
-        bundles = verifying.wait(progress)
-        require_every_plugin(start.had, bundles, request.remove)
-        plan = plan_for(node, bundles, workspace, request.epoch)
-        with progress.step("judging the plan"):
-            require_none(judge_plan(plan))
-            drivers, broken = read_drivers(plan, bundles)
-            require_none((*broken, *(one for judged in judge_drivers(plan, drivers) for one in judged.findings)))
-            medium = numbered(request.medium, start.revision, node.profile.marks)
-            edit = derive_medium(plan, medium)
-            marks = derive_marks(plan, medium)
-        # Beside the sandbox, which the main thread waits for
-        beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="beside"))
+        start = start_from(request, trust, workspace, stack, progress, begun)
+        beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+        stack.callback(beside.shutdown, cancel_futures=True)
         initrds = Initrds()
-        taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
-        toolchain = beside.submit(_toolchain, plan)
-        if signer is not None:  # what is wrong with the keyring is raised where it is used
-            beside.submit(trust.keyring, Role.RESPIN, workspace.path)
-        installation = _install(request, base, plan, bundles, marks, metadata, workspace, sandbox, stack, progress)
+        with start.verifying(progress) as verified:
+            node = open_node(start.view, known(trust))
+            require_recent(node.iso, node.identity, trust)
+            bundles = verifying.wait(progress)
+            require_every_plugin(start.had, bundles, request.remove)
+            plan = plan_for(node, bundles, workspace, request.epoch)
+            # Beside the judging, and beside the sandbox, which the main thread waits for
+            taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
+            looking = beside.submit(look_through, start.view, trust)
+            toolchain = beside.submit(_toolchain, plan)
+            if signer is not None:  # what is wrong with the keyring is raised where it is used
+                beside.submit(trust.keyring, Role.RESPIN, workspace.path)
+            with progress.step("judging the plan"):
+                require_none(judge_plan(plan))
+                drivers, broken = read_drivers(plan, bundles)
+                require_none((*broken, *(one for judged in judge_drivers(plan, drivers) for one in judged.findings)))
+                medium = numbered(request.medium, start.revision, node.profile.marks)
+                edit = derive_medium(plan, medium)
+                marks = derive_marks(plan, medium)
+        base = verified()
+        installation = _install(request, base, plan, bundles, marks, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)
-        checking = Checking(installation, indexing)
+        vendor = looking.result()
         judge = partial(_judge, plan, installed, workspace.path)
-        made = new_root(plan.node.image, installed, indexing, judge, progress)
-        checking.begin()
+        made = new_root(plan.node.image, installed, vendor.even, judge, progress)
+        # Else e2fsck would find nothing that the comparison did not look at.
+        needs_check = isinstance(node.image, NestedRoot) and (made.growth is not None or not vendor.even)
+        checked = installation.check(progress) if needs_check else 0
+        sandbox.stop()
         changed_root = SegmentsView(list(made.squashfs.segments), node.squashfs.view, node.squashfs_path)
         with progress.step("reaching early boot"):
             taken_apart.result()
@@ -139,9 +143,8 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             growth=made.growth,
             toolchain=toolchain.result(),
             restorable=request.restorable,
-            indexing=indexing,
+            vendor=vendor,
             initrds=initrds,
-            checking=checking,
             request=medium,
             edit=edit,
             payload=request.payload,
@@ -155,7 +158,7 @@ def build(request: BuildRequest, progress: Progress = SILENT) -> BuildResult:
             size=sealed.size,
             sidecars=sealed.sidecars,
             report=sealed.report,
-            counters=_counters(made, sealed),
+            counters=_counters(made, sealed, checked),
             warnings=soft_unmet(plan),
             transcript=installed.transcript,
             growth=made.growth,
@@ -168,7 +171,6 @@ def _install(
     plan: InstallPlan,
     bundles: Tuple[VerifiedBundle, ...],
     marks: Mapping[str, bytes],
-    metadata: SparseSpool,
     workspace: Workspace,
     sandbox: Sandbox,
     stack: ExitStack,
@@ -193,7 +195,6 @@ def _install(
         facts=lambda delta: {FACTS: facts(base.claim, plan, delta), **marks},
         labelled=lambda delta: with_labels(delta, plan),
         fact_labels=labels_of_facts(plan, marks),
-        metadata=metadata,
         may_grow=request.may_grow,
     )
     return install(
@@ -227,11 +228,11 @@ def _toolchain(plan: InstallPlan) -> Mapping[str, str]:
     return found
 
 
-def _counters(made: NewRoot, sealed: Sealed) -> Mapping[str, int]:
+def _counters(made: NewRoot, sealed: Sealed, checked: int) -> Mapping[str, int]:
     entries = made.shipped.entries
     return {
         **made.counters,
-        "root_blocks_read_for_check": sealed.blocks_read_for_check,
+        "root_blocks_read_for_check": checked,
         "bytes_copied": sealed.bytes_copied,
         "bytes_written": sealed.size,
         "bytes_restore_map": sealed.restore_size,

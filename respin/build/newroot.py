@@ -15,10 +15,9 @@ from respin.formats.squashfs.merge import Change, Put, Removal, merge_changes
 from respin.formats.squashfs.nested import PatchedView
 from respin.formats.squashfs.root import SquashfsRoot
 from respin.formats.squashfs.splice import splice_file
-from respin.node.indexing import Indexing
 from respin.node.ranges import Ranges
+from respin.node.rootdiff import difference
 from respin.node.rootimage import FlatRoot, NestedRoot, RootImage
-from respin.node.treediff import compare, compare_where_said
 from respin.node.treepairs import delta_of, pairs_of_extension
 from respin.progress import Progress
 from respin.root import delta
@@ -54,23 +53,21 @@ class NewRoot:
     growth: Optional[Growth] = None
 
 
-def new_root(image: RootImage, installed: Installed, indexing: Indexing, judge: Judge, progress: Progress) -> NewRoot:
-    """The vendor's root image with what was installed."""
+def new_root(image: RootImage, installed: Installed, even: bool, judge: Judge, progress: Progress) -> NewRoot:
+    """The vendor's root image with what was installed. ``even``: see :func:`respin.node.consistency.is_even`."""
     if isinstance(image, FlatRoot):
         return _merged(image, installed, judge, progress)
-    return _spliced(image, installed, indexing, judge, progress)
+    return _spliced(image, installed, even, judge, progress)
 
 
-def _spliced(image: NestedRoot, installed: Installed, indexing: Indexing, judge: Judge, progress: Progress) -> NewRoot:
+def _spliced(image: NestedRoot, installed: Installed, even: bool, judge: Judge, progress: Progress) -> NewRoot:
     size = installed.image_size
     after = ExtImage.open(PatchedView(image.nested, installed.changed_blocks, size))
     changed = Ranges.of_blocks(installed.changed_blocks, image.nested.block_size, size)
+    said = [*(entry.path for entry in installed.delta), *installed.facts]
+    shipped = difference(image.tree, after, changed, said, progress, even)
     with progress.step("judging the outcome"):
-        said = [*(entry.path for entry in installed.delta), *installed.facts]
-        shipped = compare_where_said(image.tree, after, changed, said)
-    if shipped is None:
-        shipped = compare(image.tree, after, changed, indexing.wait(progress))
-    judge(shipped, after)
+        judge(shipped, after)
     with progress.step("compressing the changed blocks"):
         spliced = splice_file(image.squashfs, image.inner_path, installed.changed_blocks, size)
     return NewRoot(

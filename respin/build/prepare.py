@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import FrozenSet, Mapping, Optional, Tuple
+from typing import Callable, FrozenSet, Iterator, Mapping, Optional, Tuple
 
 from respin import sbom
 from respin.bundle import VerifiedBundle
 from respin.byteview import FileView
 from respin.clock import source_date_epoch
+from respin.digesting import Digesting
 from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.formats.openpgp import Signer
 from respin.medium.derive import NO_REQUEST, MediumRequest
 from respin.node.base import BaseClaim, VerifiedBase, claim_given, opened, verify_base
-from respin.node.image import NodeImage, open_node
-from respin.node.knownprofiles import known
-from respin.node.rootimage import NestedRoot, RootImage
+from respin.node.image import NodeImage
+from respin.node.rootimage import NestedRoot
 from respin.plan import InstallPlan, make_plan
 from respin.progress import Progress
 from respin.provenance import sidecar, statement
@@ -70,6 +71,7 @@ class Start:
     """The vendor's ISO to start from, not verified yet, and what it must be.
 
     ``had`` names the plugins that were on the ISO given as the base, ``revision`` is its number, 0 of a stock ISO.
+    ``begun`` has begun to hash it, perhaps.
     """
 
     fd: int
@@ -77,14 +79,40 @@ class Start:
     claim: BaseClaim
     had: Tuple[str, ...]
     revision: int
+    begun: Optional[Digesting] = None
 
-    def root_image(self, trust: TrustStore) -> RootImage:
-        """Its root, opened anew. What is wrong with it counts once the ISO is verified."""
-        return open_node(FileView(self.fd, str(self.path)), known(trust)).image
+    @property
+    def view(self) -> FileView:
+        """The ISO's bytes, which nobody has verified yet."""
+        return FileView(self.fd, str(self.path))
 
-    def verified(self, progress: Progress) -> VerifiedBase:
-        """The ISO, which has the digest that the claim names."""
-        return verify_base(self.fd, self.path, self.claim, progress)
+    @contextmanager
+    def verifying(self, progress: Progress) -> Iterator[Callable[[], VerifiedBase]]:
+        """What is read of the ISO in this context counts as the vendor's only once it is left.
+
+        Gives what returns, behind the context, the ISO that has the digest that the claim names. It is hashed beside
+        what is done in the context if there is a lease on it, so that what is read is what is hashed; else before
+        anything is read. Nothing may be run or written by what was read until then. If something is wrong with it, that
+        the ISO is not the vendor's is said before anything else.
+        """
+        verified = functools.cache(lambda: verify_base(self.fd, self.path, self.claim, progress, self.begun))
+        lease = None if self.begun is None or not self.begun.is_of(self.fd) else self.begun.lease
+        if lease is None or not lease.holds:
+            lease = None
+            verified()
+        try:
+            yield verified
+        except Exception:
+            verified()
+            raise
+        verified()
+        if lease is not None and not lease.holds:
+            raise VerificationError(
+                "somebody opened the file for writing while it was being verified",
+                where=str(self.path),
+                remedy="nothing was built; make sure that nobody writes to the base ISO and build again",
+                finding="base-changed",
+            )
 
 
 def signer_for(request: BuildRequest) -> Optional[Signer]:
@@ -100,9 +128,17 @@ def signer_for(request: BuildRequest) -> Optional[Signer]:
 
 
 def start_from(
-    request: BuildRequest, trust: TrustStore, workspace: Workspace, stack: ExitStack, progress: Progress
+    request: BuildRequest,
+    trust: TrustStore,
+    workspace: Workspace,
+    stack: ExitStack,
+    progress: Progress,
+    begun: Optional[Digesting] = None,
 ) -> Start:
-    """Open the base, learn what it must be; a respun ISO is taken back to the vendor's first."""
+    """Open the base, learn what it must be; a respun ISO is taken back to the vendor's first.
+
+    ``begun`` has begun to hash the base, perhaps.
+    """
     _refuse_outputs(request)
     if [request.base_checksum, request.base_sha256, request.claim].count(None) != 2:
         raise UsageError(
@@ -115,6 +151,8 @@ def start_from(
     revision = 0
     iso = IsoImage.open(find_iso(FileView(fd, str(request.base))).view)
     if is_respun(iso):
+        if begun is not None:
+            begun.close()
         # Whoever brings the claim has chosen the plugins by this very statement, to rebuild what it describes.
         claims = _claims(iso) if request.claim is not None else _signed_claims(iso, trust, workspace.path, progress)
         name, had = claims.base_name, tuple(_plugin_name(str(plugin["name"])) for plugin in claims.plugins)
@@ -126,7 +164,7 @@ def start_from(
     given = claim_given(request.base_checksum, request.base_sha256, name, trust, workspace.path)
     claim = request.claim or given
     assert claim is not None  # exactly one of the three is there
-    return Start(fd, request.base, claim, had, revision)
+    return Start(fd, request.base, claim, had, revision, begun)
 
 
 def _claims(iso: IsoImage) -> statement.Claims:
@@ -157,10 +195,11 @@ def _signed_claims(iso: IsoImage, trust: TrustStore, tmpdir: Path, progress: Pro
 
 def _refuse_outputs(request: BuildRequest) -> None:
     """Whatever will be in the way at the end is said at the start."""
-    payload = () if request.payload is None else (request.payload,)
+    payload = () if request.payload is None else (request.payload, sidecar.checksum_path(request.payload))
     beside = (*sidecar.paths(request.output), sbom.beside(request.output), *payload)
-    if request.payload == request.output:
-        raise UsageError("the ISO and its root image cannot be the same file", where=str(request.output))
+    files = [path.absolute() for path in (request.output, *beside)]
+    for path in (path for path in payload if files.count(path.absolute()) > 1):
+        raise UsageError("two of the outputs would be the same file", where=str(path), remedy="name another --payload")
     checksum = () if request.base_checksum is None else (request.base_checksum,)
     refuse_inputs((request.output, *beside), (request.base, *checksum, *request.plugins))
     for path in beside:

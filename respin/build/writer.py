@@ -1,7 +1,7 @@
 """The one sequential pass that writes the output: copies, new bytes and patches in order, hashing on the way.
 
-The base is hashed again while it is copied, the parts that are not copied included, so that bytes which changed between
-verification and copying are noticed.
+That the base is still what was verified, the kernel says, if it gave a lease on the file. Else the base is hashed again
+while it is copied, the parts that are not copied included.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import ExitStack
-from typing import Callable, Iterable, List, Sequence
+from typing import Callable, Iterable, List, Sequence, Union
 
 from respin.byteview import FileView
 from respin.errors import BuildError, VerificationError
@@ -17,10 +17,30 @@ from respin.fanout import FanOut
 from respin.node.base import VerifiedBase
 from respin.progress import Progress
 from respin.segments import Copy, Data, Segment, batches
+from respin.unchanged import ReadLease
 from respin.writing import begin_writeback
 
 STEP = 1 << 20
 _AHEAD = 8 << 20  # bytes that are left to the disk at once
+
+
+class _Reader:
+    """Reads the base, on which there is a lease."""
+
+    def __init__(self, base: VerifiedBase, lease: ReadLease) -> None:
+        self._base, self._lease = base, lease
+        self._view = base.view()
+
+    def content(self, segment: Segment) -> bytes:
+        """The bytes of ``segment``."""
+        if isinstance(segment, Copy):
+            return self._view.read(segment.offset, segment.length)
+        return segment.data if isinstance(segment, Data) else bytes(segment.length)
+
+    def finish(self) -> None:
+        """To be called when all is read."""
+        if not self._lease.holds:
+            raise _changed(self._base, "somebody opened the file for writing while it was being copied")
 
 
 class _RehashingReader:
@@ -29,9 +49,11 @@ class _RehashingReader:
     Short pieces are hashed together: handing each of thousands to another thread takes longer than hashing it.
     """
 
-    def __init__(self, base: VerifiedBase, hash_piece: Callable[[bytes], None]) -> None:
+    def __init__(self, base: VerifiedBase, stack: ExitStack) -> None:
+        self._base = base
         self._view: FileView = base.view()
-        self._hash = hash_piece
+        self._digest = hashlib.sha256()
+        self._hasher = stack.enter_context(FanOut([self._digest.update]))
         self._position = 0
         self._waiting: List[bytes] = []
         self._hashed = 0
@@ -43,9 +65,12 @@ class _RehashingReader:
         return segment.data if isinstance(segment, Data) else bytes(segment.length)
 
     def finish(self) -> None:
-        """Hash what nobody asked for, to the end."""
+        """Hash what nobody asked for, to the end, and compare."""
         self._skip(self._view.size)
         self._hash_waiting()
+        self._hasher.close()
+        if self._digest.hexdigest() != self._base.claim.sha256:
+            raise _changed(self._base, "the file changed while it was being copied")
 
     def _read(self, offset: int, length: int) -> bytes:
         self._skip(offset)
@@ -67,7 +92,7 @@ class _RehashingReader:
         return data
 
     def _hash_waiting(self) -> None:
-        self._hash(b"".join(self._waiting))
+        self._hasher.feed(b"".join(self._waiting))
         self._waiting, self._hashed = [], self._position
 
 
@@ -81,16 +106,16 @@ def write_output(
 ) -> int:
     """Write ``segments`` to ``fd`` from its start; every sink gets every byte in order. Returns the bytes copied.
 
-    Raises VerificationError when the base no longer has the digest that it was verified with.
+    Raises VerificationError when the base may no longer be what was verified.
     """
-    digest = hashlib.sha256()
     copied = 0
     with ExitStack() as stack:
         step = stack.enter_context(progress.step("writing the new ISO", size))
         out = stack.enter_context(os.fdopen(fd, "wb", buffering=0, closefd=False))
-        written, read = stack.enter_context(FanOut(sinks)), stack.enter_context(FanOut([digest.update]))
-        reader = _RehashingReader(base, read.feed)
-
+        written = stack.enter_context(FanOut(sinks))
+        lease = base.lease
+        reader: Union[_Reader, _RehashingReader]
+        reader = _RehashingReader(base, stack) if lease is None or not lease.holds else _Reader(base, lease)
         position = begun = 0
 
         def put(data: bytes) -> None:
@@ -109,11 +134,13 @@ def write_output(
             put(b"".join(map(reader.content, batch)))
             copied += sum(segment.length for segment in batch if isinstance(segment, Copy))
         reader.finish()
-    if digest.hexdigest() != base.claim.sha256:
-        raise VerificationError(
-            "the file changed while it was being copied",
-            where=str(base.path),
-            remedy="nothing was published; make sure that nobody writes to the base ISO and build again",
-            finding="base-changed",
-        )
     return copied
+
+
+def _changed(base: VerifiedBase, what: str) -> VerificationError:
+    return VerificationError(
+        what,
+        where=str(base.path),
+        remedy="nothing was published; make sure that nobody writes to the base ISO and build again",
+        finding="base-changed",
+    )

@@ -8,7 +8,6 @@ from typing import Mapping
 from respin.bundle import packing
 from respin.bundle.manifest import Manifest, RpmMember
 from respin.bundle.members import Bundle, Member
-from respin.digest import sha256_hex
 from respin.errors import MalformedError, VerificationError
 from respin.formats.rpmfile import RpmHeader
 
@@ -57,7 +56,7 @@ def check_files(manifest: Manifest, bundle: Bundle) -> Mapping[str, Member]:
 
 def check_identity(rpm: RpmMember, header: RpmHeader, bundle: Bundle) -> None:
     """Raise VerificationError unless the package is the one the manifest names and its file is called after it."""
-    if sha256_hex(header.raw) != rpm.header_sha256:
+    if header.sha256 != rpm.header_sha256:
         raise VerificationError(
             "the package has another header than the manifest says",
             where=place(bundle.path, rpm.path),

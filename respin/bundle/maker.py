@@ -15,7 +15,6 @@ from respin.bundle.members import Bundle, Member, Store
 from respin.bundle.reading import bundle_of
 from respin.bundle.spec import Spec, read_spec
 from respin.byteview import FileView, chunks
-from respin.digest import sha256_hex
 from respin.errors import PolicyError, UsageError
 from respin.formats.rpmfile import RpmFile, RpmHeader
 from respin.progress import SILENT, Progress
@@ -109,9 +108,7 @@ def _manifest(spec: Spec, members: Sequence[Member], headers: Mapping[str, RpmHe
         "target": spec.target,
         "effects": _effects(spec, [headers[member.name] for member in rpms]),
         "files": [{"path": member.name, "size": member.size, "sha256": member.sha256} for member in members],
-        "rpms": [
-            RpmMember(m.name, headers[m.name].nevra, m.sha256, sha256_hex(headers[m.name].raw)).to_json() for m in rpms
-        ],
+        "rpms": [RpmMember(m.name, headers[m.name].nevra, m.sha256, headers[m.name].sha256).to_json() for m in rpms],
     }
 
 

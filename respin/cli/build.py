@@ -7,14 +7,11 @@ from typing import Optional, Tuple
 
 import click
 
-from respin.build.build import build as run_build
-from respin.build.prepare import BuildRequest
 from respin.cli.common import Command, Session, claim_options, force_option, json_option, trust_option
+from respin.digesting import digesting
 from respin.errors import UsageError
-from respin.formats.bootconfig import ArgumentEdit
-from respin.medium.derive import MOST_REVISIONS, NEXT_REVISION, MediumRequest
+from respin.medium.revision import MOST_REVISIONS, NEXT_REVISION
 from respin.recipe import read_recipe
-from respin.report.build import render
 
 
 def _take_recipe(context: click.Context, parameter: click.Parameter, value: Optional[Path]) -> None:
@@ -124,8 +121,15 @@ def build(
     if unsigned == (sign_key is not None):
         raise UsageError("say how the result is to be signed", remedy="give --sign-key FPR, or --unsigned")
     console = session.console
-    result = run_build(
-        BuildRequest(
+    with digesting(base) as begun:
+        # Reading these modules takes as long as hashing an ISO, so the one is done beside the other.
+        from respin.build.build import build as run_build
+        from respin.build.prepare import BuildRequest
+        from respin.formats.bootconfig import ArgumentEdit
+        from respin.medium.derive import MediumRequest
+        from respin.report.build import render
+
+        request = BuildRequest(
             base=base,
             plugins=plugins,
             trust=trust,
@@ -141,9 +145,8 @@ def build(
             payload=payload,
             medium=MediumRequest(ArgumentEdit(append_arg, remove_arg), revision or NEXT_REVISION),
             may_grow=not no_grow,
-        ),
-        progress=console,
-    )
+        )
+        result = run_build(request, console, begun)
     for warning in result.warnings:
         console.warn(warning)
     if result.transcript:

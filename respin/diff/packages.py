@@ -7,9 +7,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from respin import sbom
 from respin.diff.model import Difference, Facts, Section
-from respin.digest import sha256_hex
 from respin.errors import UnsupportedError
-from respin.formats.rpmfile import RpmHeader
+from respin.formats.rpmfile import PackageInfo
 from respin.node.image import ReadableNode
 
 
@@ -31,14 +30,14 @@ def evr(facts: Facts) -> str:
     return f"{epoch}{facts['version']}-{facts['release']}"
 
 
-def _by_name(headers: Sequence[RpmHeader]) -> Dict[str, List[Facts]]:
+def _by_name(headers: Sequence[PackageInfo]) -> Dict[str, List[Facts]]:
     found: Dict[str, List[Facts]] = {}
     for header in headers:
         facts = {
             "epoch": header.epoch,
             "version": header.version,
             "release": header.release,
-            "header_sha256": sha256_hex(header.raw),
+            "header_sha256": header.sha256,
         }
         found.setdefault(f"{header.name}.{header.arch}", []).append(facts)
     return found

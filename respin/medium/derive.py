@@ -11,10 +11,9 @@ from respin.medium.arguments import check_arguments, edit_medium
 from respin.medium.driverdisk import disk_arguments
 from respin.medium.edit import MediumEdit
 from respin.medium.marks import marks_in_root, marks_on_medium
+from respin.medium.revision import FIRST_REVISION, MOST_REVISIONS, NEXT_REVISION
 from respin.node.profile import Marks
 from respin.plan import InstallPlan
-
-NEXT_REVISION, FIRST_REVISION, MOST_REVISIONS = 0, 1, 9999
 
 
 @dataclass(frozen=True)

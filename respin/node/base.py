@@ -13,17 +13,17 @@ from typing import Callable, ContextManager, Iterator, Optional, Tuple
 
 from respin.byteview import FileView, chunks
 from respin.digest import crc32
+from respin.digesting import PIECE, Digesting
 from respin.errors import UsageError, VerificationError
 from respin.fanout import FanOut
 from respin.formats import checksumfile
 from respin.limits import LIMITS
 from respin.progress import SILENT, Progress
 from respin.trust import Role, TrustedSignature, TrustStore
-from respin.unchanged import unchanged
+from respin.unchanged import ReadLease, unchanged
 
 NOT_VERIFIED = "not verified"
 """What is said where nobody vouches for an ISO, instead of :attr:`BaseClaim.kind`."""
-PIECE = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -46,7 +46,7 @@ class BaseClaim:
 class VerifiedBase:
     """A base ISO whose bytes are what the claim says; made by :func:`verify_base` only.
 
-    ``checks`` are the CRC-32 of its pieces of :data:`PIECE` bytes.
+    ``checks`` are the CRC-32 of its pieces of :data:`PIECE` bytes. While ``lease`` holds, they still are.
     """
 
     fd: int
@@ -54,6 +54,7 @@ class VerifiedBase:
     size: int
     claim: BaseClaim
     checks: Tuple[int, ...]
+    lease: Optional[ReadLease] = None
 
     def view(self) -> FileView:
         """The ISO's bytes."""
@@ -105,17 +106,18 @@ def claim_given(
     return None if sha256 is None else claim_pinned(sha256, iso_name)
 
 
-def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILENT) -> VerifiedBase:
-    """Hash the open file and compare; VerificationError when it is not the ISO that the claim speaks of."""
+def verify_base(
+    fd: int, path: Path, claim: BaseClaim, progress: Progress = SILENT, begun: Optional[Digesting] = None
+) -> VerifiedBase:
+    """Hash the open file and compare; VerificationError when it is not the ISO that the claim speaks of.
+
+    ``begun`` may have begun with that, if it is of this file.
+    """
     view = FileView(fd, str(path))
-    sha256 = hashlib.sha256()
-    checks = []
-    with progress.step(f"verifying {path.name}", view.size) as step, FanOut([sha256.update]) as out:
-        for piece in chunks(view, step=PIECE):
-            out.feed(piece)
-            checks.append(crc32(piece))
-            step.advance(len(piece))
-    digest = sha256.hexdigest()
+    with progress.step(f"verifying {path.name}", view.size) as step:
+        found = begun.result(step.advance) if begun is not None and begun.is_of(fd) else None
+        lease = begun.lease if begun is not None and found is not None else None
+        digest, checks = found or _hashed(view, step.advance)
     if digest != claim.sha256:
         says = "the vendor's signed CHECKSUM" if claim.signature else "--base-sha256"
         raise VerificationError(
@@ -124,7 +126,18 @@ def verify_base(fd: int, path: Path, claim: BaseClaim, progress: Progress = SILE
             remedy="the file is damaged, or not the release that the checksum speaks of; fetch it again",
             finding="base-digest",
         )
-    return VerifiedBase(fd, path, view.size, claim, tuple(checks))
+    return VerifiedBase(fd, path, view.size, claim, checks, lease)
+
+
+def _hashed(view: FileView, advance: Callable[[int], None]) -> Tuple[str, Tuple[int, ...]]:
+    sha256 = hashlib.sha256()
+    checks = []
+    with FanOut([sha256.update]) as out:
+        for piece in chunks(view, step=PIECE):
+            out.feed(piece)
+            checks.append(crc32(piece))
+            advance(len(piece))
+    return sha256.hexdigest(), tuple(checks)
 
 
 def open_input(path: Path) -> int:

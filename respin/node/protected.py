@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import Any, Container, Dict, List, Mapping
+from typing import Any, Container, Dict, List, Mapping, Sequence
 
 from respin import strictjson
 from respin.byteview import chunks
@@ -28,15 +28,38 @@ class ProtectedDigest:
     paths: int
 
 
+@dataclass(frozen=True)
+class ProtectedPaths:
+    """The lines for each protected set: of the ISO's files by path, of the root's in order."""
+
+    iso: Mapping[str, Mapping[str, bytes]]
+    root: Mapping[str, Sequence[bytes]]
+
+    def digests(self, without: Container[str]) -> Mapping[str, ProtectedDigest]:
+        """The digest of each set; ``without`` are files of the ISO that changed as recorded."""
+        return {
+            name: _digest([*(line for path, line in self.iso[name].items() if path not in without), *self.root[name]])
+            for name in self.iso
+        }
+
+
 def protected_digests(
-    iso: IsoImage, root: RootTree[Any], profile: Profile, without: Container[str] = ()
+    iso: IsoImage, root: RootTree[Any], profile: Profile, without: Container[str]
 ) -> Mapping[str, ProtectedDigest]:
     """The digest of each protected set of ``profile`` ("installer", "persistence").
 
     ``without`` are files of the ISO that changed as recorded, which is checked by itself; so are the marks of a respin
     in the root.
     """
-    lines: Dict[str, List[bytes]] = {name: [] for name in sorted(profile.protected)}
+    return protected_paths(iso, root, profile, without).digests(without)
+
+
+def protected_paths(
+    iso: IsoImage, root: RootTree[Any], profile: Profile, without: Container[str] = ()
+) -> ProtectedPaths:
+    """All that :func:`protected_digests` makes its digests of; files ``without`` need not be read."""
+    on_iso: Dict[str, Dict[str, bytes]] = {name: {} for name in sorted(profile.protected)}
+    lines: Dict[str, List[bytes]] = {name: [] for name in on_iso}
     patterns = {name: members.root_patterns for name, members in profile.protected.items()}
     # The catalogue says where things lie, and some boot images where they lie themselves.
     own_places = {entry.lba for entry in iso.boot if entry.boot_info or entry.grub2_boot_info}
@@ -47,7 +70,7 @@ def protected_digests(
             sha256 = sha256_chunks(chunks(iso.file_view(path)))
             line = strictjson.encode({"iso": path, "size": iso.files[path].size, "sha256": sha256})
             for name in names:
-                lines[name].append(line)
+                on_iso[name][path] = line
     marks = marked_paths(root, profile.marks)
     whole = tuple(pattern for one in patterns.values() for pattern in one)
     for path, inode in root.walk("/", lambda directory: may_match_below(directory, whole)):
@@ -56,7 +79,7 @@ def protected_digests(
             line = strictjson.encode({"root": path, **attributes(root, inode)})
             for name in names:
                 lines[name].append(line)
-    return {name: _digest(found) for name, found in lines.items()}
+    return ProtectedPaths(on_iso, lines)
 
 
 def _digest(lines: List[bytes]) -> ProtectedDigest:

@@ -17,8 +17,8 @@ from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Sequence, 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.rpmdb import bdb, ndb, ndbindex
-from respin.formats.rpmfile import Header, RpmHeader, tags
-from respin.formats.rpmfile.content import rpm_header
+from respin.formats.rpmfile import Header, PackageInfo, tags
+from respin.formats.rpmfile.content import package_info
 from respin.limits import LIMITS
 from respin.node import rpmrecord
 from respin.node.paths import read_file
@@ -29,7 +29,6 @@ from respin.roottree import RootTree
 _KEY = "gpg-pubkey"
 CANDIDATES = RPM_DATABASES
 Row = Tuple[object, object, object]
-_INDEX_COLUMNS = ("key", "hnum", "idx")
 BACKENDS: Mapping[str, str] = {"rpmdb.sqlite": "sqlite", "Packages.db": "ndb", "Packages": "bdb"}
 _INDEX_FILES: Mapping[str, FrozenSet[str]] = {
     "sqlite": frozenset(),
@@ -187,45 +186,34 @@ def read_headers(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Ma
 
     ``log`` is the write-ahead log beside a database in use (``-wal``).
     """
-    with _opened(data, scratch, where, log) as connection:
-        kind = connection.execute("SELECT type FROM sqlite_master WHERE name='Packages'").fetchone()
-        if kind is None or kind[0] != "table":
-            raise MalformedError("the RPM database has no table Packages", where=where, finding="rpmdb")
-        rows: Tuple[Tuple[int, bytes], ...] = tuple(connection.execute("SELECT hnum, blob FROM Packages"))
-    for number, blob in rows:
+    with opened(data, scratch, where, log) as connection:
+        return dict(sqlite_records(connection, where))
+
+
+def sqlite_records(connection: sqlite3.Connection, where: str) -> Iterator[Tuple[int, bytes]]:
+    """The package headers in the order of their numbers."""
+    kind = connection.execute("SELECT type FROM sqlite_master WHERE name='Packages'").fetchone()
+    if kind is None or kind[0] != "table":
+        raise MalformedError("the RPM database has no table Packages", where=where, finding="rpmdb")
+    for number, blob in connection.execute("SELECT hnum, blob FROM Packages ORDER BY hnum"):
         if not isinstance(number, int) or not isinstance(blob, bytes) or len(blob) > LIMITS.rpm_header:
             raise MalformedError("the RPM database holds a row that is no header", where=where, finding="rpmdb")
-    return dict(rows)
+        yield number, blob
 
 
 def schema(data: bytes, scratch: Path, where: str) -> FrozenSet[Tuple[str, str]]:
     """Name and definition of everything that a sqlite database defines: tables, indexes, views and triggers."""
-    with _opened(data, scratch, where) as connection:
+    with opened(data, scratch, where) as connection:
         rows = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master").fetchall()
     return frozenset((str(name), str(sql)) for name, sql in rows)
 
 
-def read(data: bytes, scratch: Path, where: str) -> Content:
-    """All that a sqlite database says, for comparison with another; ``scratch`` is a private directory.
-
-    Look at its :func:`schema` before: what it defines is used here.
-    """
-    headers = read_headers(data, scratch, where)
-    tables: Dict[str, Tuple[Row, ...]] = {}
-    with _opened(data, scratch, where) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
-            quoted = '"' + str(name).replace('"', '""') + '"'
-            columns = [column[1] for column in connection.execute(f"PRAGMA table_info({quoted})")]
-            if columns == list(_INDEX_COLUMNS):
-                query = f"SELECT key, hnum, idx FROM {quoted}"  # noqa: S608 - an identifier cannot be a parameter
-                tables[str(name)] = tuple(connection.execute(query))
-        consistent = connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
-    return Content(headers, tables, consistent)
-
-
 @contextmanager
-def _opened(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Iterator[sqlite3.Connection]:
-    path, beside = scratch / "rpmdb.sqlite", scratch / "rpmdb.sqlite-wal"
+def opened(
+    data: bytes, scratch: Path, where: str, log: bytes = b"", name: str = "rpmdb"
+) -> Iterator[sqlite3.Connection]:
+    """A sqlite database, ``log`` beside it; ``name`` is that of its copy in the private directory ``scratch``."""
+    path, beside = scratch / f"{name}.sqlite", scratch / f"{name}.sqlite-wal"
     path.write_bytes(data)
     if log:
         beside.write_bytes(log)
@@ -239,14 +227,14 @@ def _opened(data: bytes, scratch: Path, where: str, log: bytes = b"") -> Iterato
     except (sqlite3.Error, OverflowError) as error:
         raise MalformedError(f"the RPM database cannot be read: {error}", where=where, finding="rpmdb") from error
     finally:
-        for left in (path, beside, scratch / "rpmdb.sqlite-shm"):
+        for left in (path, beside, scratch / f"{name}.sqlite-shm"):
             left.unlink(missing_ok=True)
 
 
-def packages(blobs: Iterable[bytes], where: str) -> Tuple[RpmHeader, ...]:
+def packages(blobs: Iterable[bytes], where: str) -> Tuple[PackageInfo, ...]:
     """The packages that the records describe. A key that was imported into the database (``gpg-pubkey``) is none."""
     parsed = (Header.parse(BytesView(rpmrecord.split(blob, where)[0], where), 0, signature=False) for blob in blobs)
-    return tuple(rpm_header(header, where=where) for header in parsed if not is_key(header))
+    return tuple(package_info(header, where=where) for header in parsed if not is_key(header))
 
 
 def is_key(header: Header) -> bool:

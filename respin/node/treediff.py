@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from respin.digest import sha256_content
 from respin.errors import MalformedError, VerificationError
@@ -19,6 +19,7 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.shown import NOTED_TYPES, Shown
 from respin.formats.ext.walk import WalkGuard
+from respin.node.contents import Contents
 from respin.node.ranges import Ranges
 from respin.node.sameness import ByIndex, ByTouch, NothingSame, Sameness, UnsureError
 from respin.node.touched import touched
@@ -33,9 +34,14 @@ _LAYOUT_FLAGS = 0x1000 | 0x40000 | 0x80000 | 0x200000 | 0x10000000
 # Gets each path that is looked at, and what stands there in the first and in the second image (None: nothing).
 Visit = Callable[[str, Optional[ExtInode], Optional[ExtInode]], None]
 
+# Tells the SHA-256 of a regular file's content.
+Digest = Callable[[Any], str]
 
-def attributes(root: RootTree[Any], inode: TreeInode, *, content: bool = True) -> Attributes:
-    """All that an inode is; ``content=False`` leaves the digest of a regular file out."""
+
+def attributes(
+    root: RootTree[Any], inode: TreeInode, *, content: bool = True, digest: Optional[Digest] = None
+) -> Attributes:
+    """All that an inode is; ``content=False`` leaves the digest of a regular file out, ``digest`` tells it."""
     kind = KINDS.get(stat.S_IFMT(inode.mode))
     if kind is None:
         raise MalformedError(f"inode {inode.number} is of no known kind (mode {inode.mode:o})", where=root.view.name)
@@ -47,10 +53,20 @@ def attributes(root: RootTree[Any], inode: TreeInode, *, content: bool = True) -
         gid=inode.gid,
         mtime=inode.mtime,
         size=inode.size if regular else 0,
-        sha256=sha256_content(root.file_view(inode)) if regular and content else None,
+        sha256=(digest or _digest_in(root))(inode) if regular and content else None,
         target=root.readlink(inode) if kind is Kind.SYMLINK else None,
         xattrs=dict(root.xattrs(inode)),
     )
+
+
+def _digest_in(root: RootTree[Any]) -> Digest:
+    return lambda inode: sha256_content(root.file_view(inode))
+
+
+def link_groups(names: Iterable[List[str]]) -> Dict[str, str]:
+    """What stands for all names of an inode that has several, by name; ``names`` are those of each inode."""
+    several = ((min(paths), paths) for paths in names if len(paths) > 1)
+    return {path: first for first, paths in several for path in paths}
 
 
 def compare(before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[TreeIndex] = None) -> Delta:
@@ -63,7 +79,15 @@ def compare(before: ExtImage, after: ExtImage, changed: Ranges, index: Optional[
     return visit_differences(before, after, changed, _same_flags_in(after), index)
 
 
-def compare_where_said(before: ExtImage, after: ExtImage, changed: Ranges, said: Iterable[str]) -> Optional[Delta]:
+class Found(NamedTuple):
+    """What differs, the numbers of all inodes of the first image that may, and the only places where bytes do."""
+
+    delta: Delta
+    numbers: FrozenSet[int]
+    changed: Ranges
+
+
+def compare_where_said(before: ExtImage, after: ExtImage, changed: Ranges, said: Iterable[str]) -> Optional[Found]:
     """As :func:`compare`, reading only what ``changed`` has an influence on; None if that needs more to be read.
 
     ``said`` are the paths that are said to differ. What they leave out is found all the same, or None is the answer.
@@ -74,9 +98,10 @@ def compare_where_said(before: ExtImage, after: ExtImage, changed: Ranges, said:
     if found is None:
         return None
     try:
-        return _Comparison(before, after, narrowed, _same_flags_in(after), ByTouch(before, found)).run()
+        delta = _Comparison(before, after, narrowed, _same_flags_in(after), ByTouch(before, found)).run()
     except UnsureError:
         return None
+    return Found(delta, found.numbers, narrowed)
 
 
 def visit_differences(
@@ -120,12 +145,14 @@ class _Comparison:
         self._sameness = sameness
         self._guards = [WalkGuard(image.superblock, image.view.name) for image in (before, after)]
         self._shown = Shown(after)
+        self._judged: Set[Tuple[int, bool]] = set()
+        self._contents = Contents(before), Contents(after)
         self._found: Dict[str, Entry] = {}
         self._names: Dict[int, List[str]] = {}  # of inodes that are new or differ, by number in ``after``
 
     def run(self) -> Delta:
         self._visit("/", self._before.root.number, self._after.root.number, 1)
-        groups = {path: min(paths) for paths in self._names.values() if len(paths) > 1 for path in paths}
+        groups = link_groups(self._names.values())
         entries = ((path, self._found[path]) for path in sorted(self._found))
         return Delta(tuple(replace(entry, link_group=groups.get(path)) for path, entry in entries))
 
@@ -139,15 +166,19 @@ class _Comparison:
             self._sameness.require_new(new)
         was = None if old is None else self._before.inode(old)
         now = None if new is None else self._after.inode(new)
+        theirs = self._names_in(1, path, now, depth)  # first: there are limits to it
         if now is not None:
-            self._shown.require(now, slot=old != new or not self._same_slot(now.number))
+            self._contents[1].admit(now)
+            one = (now.number, old != new or not self._same_slot(now.number))
+            if one not in self._judged:  # not for each of its names
+                self._judged.add(one)
+                self._shown.require(now, slot=one[1])
         entry = self._entry(path, was, now)
         if entry is not None:
             self._found[path] = entry
             if now is not None and not now.is_directory:
                 self._names.setdefault(now.number, []).append(path)
         mine = self._names_in(0, path, was, depth)
-        theirs = self._names_in(1, path, now, depth)
         for name in sorted({*mine, *theirs}):
             first, second = mine.get(name), theirs.get(name)
             if second is not None:
@@ -193,21 +224,27 @@ class _Comparison:
         self._look(path, was, now)
         if was is None:
             assert now is not None
-            return Entry(path, Change.ADDED, attributes(self._after, now), None)
+            return Entry(path, Change.ADDED, attributes(self._after, now, digest=self._contents[1].digest), None)
         if now is None:
-            return Entry(path, Change.REMOVED, None, attributes(self._before, was))
+            return Entry(path, Change.REMOVED, None, attributes(self._before, was, digest=self._contents[0].digest))
         pair = differ(
             self._before,
             was,
             self._after,
             now,
             lambda: _same_place(self._before, was, self._after, now, self._changed),
+            (self._contents[0].digest, self._contents[1].digest),
         )
         return None if pair is None else Entry(path, Change.CHANGED, pair[1], pair[0])
 
 
 def differ(
-    before: RootTree[Any], old: TreeInode, after: RootTree[Any], new: TreeInode, same_place: Callable[[], bool]
+    before: RootTree[Any],
+    old: TreeInode,
+    after: RootTree[Any],
+    new: TreeInode,
+    same_place: Callable[[], bool],
+    digests: Tuple[Optional[Digest], Optional[Digest]] = (None, None),
 ) -> Optional[Tuple[Attributes, Attributes]]:
     """The attributes of two inodes if they differ in anything, else None.
 
@@ -220,7 +257,7 @@ def differ(
         return None if alike else light
     if alike and same_place():
         return None
-    full = attributes(before, old), attributes(after, new)
+    full = attributes(before, old, digest=digests[0]), attributes(after, new, digest=digests[1])
     return None if full[0] == full[1] else full
 
 

@@ -11,14 +11,13 @@ import stat
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 from respin.errors import RespinError
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.formats.ext.plain import PlainInode
 from respin.formats.squashfs.nested import NestedView
-from respin.node.metadatacopy import MetadataCopy
 from respin.node.numbering import Numbering
 from respin.node.ranges import Ranges
 
@@ -36,13 +35,9 @@ class Directory(NamedTuple):
 
 
 class TreeIndex:
-    """What every inode in use of one image depends on. Compact: a few dozen bytes for each.
+    """What every inode in use of one image depends on. Compact: a few dozen bytes for each. The image is not kept."""
 
-    ``metadata`` gets a copy of all that is read for it and of the rest of the file system's metadata. The image itself
-    is not kept.
-    """
-
-    def __init__(self, root: ExtImage, metadata: Optional[MetadataCopy] = None) -> None:
+    def __init__(self, root: ExtImage) -> None:
         self._numbering = Numbering(root)
         self.kinds = bytearray(root.superblock.inode_count + 1)
         self.directories: Dict[int, Directory] = {}
@@ -51,7 +46,7 @@ class TreeIndex:
         self._owners = array("Q")
         # An attribute's value in an inode of its own would be one more thing to depend on.
         if "ea_inode" not in root.superblock.features:
-            self._fill(root, metadata)
+            self._fill(root)
 
     def same(self, after: ExtImage, changed: Ranges) -> bytearray:
         """For each inode number what it is (FILE, DIRECTORY) if it is surely the same in ``after``, else UNKNOWN.
@@ -67,10 +62,8 @@ class TreeIndex:
             kinds[number] = UNKNOWN
         return kinds
 
-    def _fill(self, root: ExtImage, metadata: Optional[MetadataCopy]) -> None:
+    def _fill(self, root: ExtImage) -> None:
         view = root.view
-        if metadata is not None:
-            metadata.keep_groups()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="tree") as pool:
             for plain, inodes in root.sorted_inodes():
                 if len(self._owners) < _MOST_PLACES:
@@ -79,10 +72,10 @@ class TreeIndex:
                     _fetch(root, view, inodes, pool)
                 for inode in inodes:
                     if len(self._owners) < _MOST_PLACES:
-                        self._add(root, inode, metadata)
+                        self._add(root, inode)
 
     def _add_plain(self, inodes: Sequence[PlainInode]) -> None:
-        """Files and links whose slots say all: nothing else has to be read, and e2fsck wants to see nothing else."""
+        """Files and links whose slots say all: nothing else has to be read."""
         for number, start, end in inodes:
             self.kinds[number] = FILE
             if end > start:
@@ -90,7 +83,7 @@ class TreeIndex:
                 self._ends.append(end)
                 self._owners.append(number)
 
-    def _add(self, root: ExtImage, inode: ExtInode, metadata: Optional[MetadataCopy]) -> None:
+    def _add(self, root: ExtImage, inode: ExtInode) -> None:
         """Everything that a comparison in full would read of the inode is read here once, so that damage shows."""
         kind = stat.S_IFMT(inode.mode)
         if kind not in _KINDS:
@@ -108,8 +101,6 @@ class TreeIndex:
             entries = root.scan(inode) if inode.is_directory else None
         except RespinError:
             return  # it is compared in full if a name leads to it, and the error told then
-        if metadata is not None:
-            metadata.keep_inode(inode, content, described)
         for start, length in (*content, *described):
             self._starts.append(start)
             self._ends.append(start + length)

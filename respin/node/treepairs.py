@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tupl
 
 from respin.formats.squashfs.extension import Extension, differences
 from respin.formats.squashfs.root import SquashfsRoot
-from respin.node.treediff import attributes, differ
+from respin.node.treediff import attributes, differ, link_groups
 from respin.root.delta import Change, Delta, Entry
 from respin.roottree import RootTree, TreeInode
 
@@ -60,7 +60,7 @@ def delta_of(
             found[path] = entry
             if now is not None and not now.is_directory:
                 names.setdefault(now.number, []).append(path)
-    groups = {path: min(paths) for paths in names.values() if len(paths) > 1 for path in paths}
+    groups = link_groups(names.values())
     return Delta(tuple(replace(found[path], link_group=groups.get(path)) for path in sorted(found)))
 
 

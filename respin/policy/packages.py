@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Mapping, Tuple
 
 from respin.bundle.fit import compare_versions, mismatches
 from respin.errors import UnsupportedError
-from respin.formats.rpmfile import Dependency, RpmHeader
+from respin.formats.rpmfile import Dependency, PackageInfo
 from respin.formats.rpmfile.model import EQUAL, GREATER, LESS
 from respin.plan import Bundle, InstallPlan
 from respin.policy.findings import Finding
@@ -133,7 +133,7 @@ def _packages(plan: InstallPlan) -> Iterator[Finding]:
             yield Finding("conflict", name, f"several plugins bring a package of this name: {', '.join(nevras)}")
 
 
-def _provided(headers: List[RpmHeader]) -> Mapping[str, List[Dependency]]:
+def _provided(headers: List[PackageInfo]) -> Mapping[str, List[Dependency]]:
     provided: Dict[str, List[Dependency]] = {}
     for header in headers:
         for provide in header.provides:

@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 from respin.byteview import BytesView
 from respin.errors import MalformedError
 from respin.formats.rpmfile import Header
-from respin.node import rpmdb, rpmrecord
+from respin.node import rpmchanges, rpmdb, rpmrecord
 from respin.node.rpmdb import Content, Row
 from respin.node.rpmindexes import ADDED_TAGS, INSTALL_TID, TAGS
 from respin.node.rpmrecord import Added
@@ -44,8 +44,7 @@ def judge_recorded(old: bytes, new: bytes, wanted: Mapping[bytes, str], file: st
         for name, _ in sorted(defined[0] ^ defined[1]):
             yield Finding(_FINDING, file, f"{show(name)} is not defined as in the vendor's database")
         return  # no query is made of what somebody else defined
-    before, after = (rpmdb.read(data, scratch, file) for data in (old, new))
-    yield from judge_contents(before, after, wanted, file)
+    yield from judge_contents(*rpmchanges.differing(old, new, scratch, file), wanted, file)
 
 
 def judge_contents(before: Content, after: Content, wanted: Mapping[bytes, str], file: str) -> Iterator[Finding]:
@@ -89,12 +88,11 @@ def _index(
 ) -> Iterator[Finding]:
     """The vendor's rows as they were, and exactly the rows that the new records call for."""
     rows: Dict[object, Set[_Place]] = {number: set() for number in added}
-    others: List[Row] = []
-    for row in after:
-        if row[1] in rows and (row[0], row[2]) not in rows[row[1]]:
-            rows[row[1]].add((row[0], row[2]))
-        else:
-            others.append(row)
+    others = [row for row in after if row[1] not in rows]
+    for key, number, position in (row for row in after if row[1] in rows):
+        if (key, position) in rows[number]:
+            others.append((key, number, position))
+        rows[number].add((key, position))
     if Counter(others) != Counter(before):
         yield Finding(_FINDING, file, f"the index {show(table)} has other rows for the vendor's packages")
     for number, (header, more) in added.items():

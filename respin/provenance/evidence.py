@@ -23,7 +23,6 @@ from respin.bundle import Manifest, VerifiedBundle, effects, lint, parse_manifes
 from respin.bundle.packing import BLOCK, header, padding
 from respin.bundle.schema import subject_name
 from respin.byteview import ByteView
-from respin.digest import sha256_hex
 from respin.errors import MalformedError, VerificationError
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
@@ -123,7 +122,7 @@ def verify_bundles(
                 where=f"{where}:{main}",
                 tmpdir=tmpdir,
             )
-            if (proven.header.nevra, sha256_hex(proven.header.raw)) != (rpm.nevra, rpm.header_sha256):
+            if (proven.header.nevra, proven.header.sha256) != (rpm.nevra, rpm.header_sha256):
                 raise VerificationError(
                     f"it is a header of {proven.header.nevra}, and not the one that the manifest names",
                     where=f"{where}:{main}",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from respin import __version__, strictjson
-from respin.digest import sha256_hex
 from respin.limits import LIMITS
 from respin.node.base import BaseClaim
 from respin.plan import InstallPlan
@@ -83,7 +82,7 @@ def facts(claim: BaseClaim, plan: InstallPlan, delta: Delta) -> bytes:
                     {
                         "nevra": rpm.header.nevra,
                         "sha256": rpm.sha256,
-                        "header_sha256": sha256_hex(rpm.header.raw),
+                        "header_sha256": rpm.header.sha256,
                     }
                     for rpm in bundle.rpms
                 ],

@@ -81,25 +81,6 @@ class MaskedDigest:
         return self._digest.hexdigest()
 
 
-class RangeDigest:
-    """SHA-256 of one byte range of a stream that is fed in order."""
-
-    def __init__(self, offset: int, size: int) -> None:
-        self._start, self._end, self._position = offset, offset + size, 0
-        self._digest = hashlib.sha256()
-
-    def update(self, data: bytes) -> None:
-        """Feed the next bytes of the stream."""
-        start, end = max(self._start - self._position, 0), self._end - self._position
-        if start < len(data) and end > 0:
-            self._digest.update(memoryview(data)[start:end])
-        self._position += len(data)
-
-    def hexdigest(self) -> str:
-        """The digest of what was fed so far, in lower-case hex."""
-        return self._digest.hexdigest()
-
-
 def covered_digest(iso: ByteView, ranges: Tuple[Mask, ...], progress: Progress = SILENT) -> str:
     """The digest that the statement names as its subject, computed from a whole ISO."""
     digest = MaskedDigest(ranges)

@@ -20,10 +20,10 @@ from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 from respin import strictjson
 from respin.byteview import ByteView, FileView, chunks, is_zero, origin, read_pieces
 from respin.digest import crc32
+from respin.digesting import PIECE
 from respin.errors import MalformedError, VerificationError
 from respin.fanout import FanOut
 from respin.limits import LIMITS
-from respin.node.base import PIECE
 from respin.progress import SILENT, Progress
 from respin.segments import Copy, Segment
 from respin.writing import write_all

@@ -99,16 +99,21 @@ def _is_test_result(envelope: dsse.Envelope) -> bool:
         return False
 
 
-def checksum_text(iso_name: str, iso_sha256: str, size: int) -> bytes:
-    """The ``.CHECKSUM`` before it is signed: BSD style with the size as a comment."""
-    return f"# {iso_name}: {size} bytes\nSHA256 ({iso_name}) = {iso_sha256}\n".encode()
+def checksum_text(name: str, sha256: str, size: int) -> bytes:
+    """The ``.CHECKSUM`` of a file before it is signed: BSD style with the size as a comment."""
+    return f"# {name}: {size} bytes\nSHA256 ({name}) = {sha256}\n".encode()
 
 
-def checksum(iso_name: str, iso_sha256: str, size: int, signer: Signer) -> bytes:
+def checksum(name: str, sha256: str, size: int, signer: Signer) -> bytes:
     """The ``.CHECKSUM``, clearsigned."""
-    return signer.clearsign(checksum_text(iso_name, iso_sha256, size))
+    return signer.clearsign(checksum_text(name, sha256, size))
 
 
 def paths(iso: Path) -> "tuple[Path, Path]":
     """The names of both files for an ISO."""
-    return iso.with_name(iso.name + ".intoto.jsonl"), iso.with_name(iso.name + ".CHECKSUM")
+    return iso.with_name(iso.name + ".intoto.jsonl"), checksum_path(iso)
+
+
+def checksum_path(path: Path) -> Path:
+    """The name of the CHECKSUM for a file."""
+    return path.with_name(path.name + ".CHECKSUM")

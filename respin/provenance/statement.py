@@ -65,7 +65,6 @@ class Claims:
     epoch: int
     architecture: str
     root_image: str
-    root_image_sha256: str
     root_image_size: int
     inner_image: str  # empty for a flat root
     plugins: Tuple[Mapping[str, Any], ...]
@@ -150,19 +149,13 @@ def compose(
         intoto.RunDetails(
             builder_id=BUILDER,
             builder_version={"respin": __version__, **toolchain},
-            byproducts=(
-                intoto.Resource(
-                    name=node.squashfs_path,
-                    digest={"sha256": iso.written.root_image_sha256},
-                    annotations={"respin_size": iso.root_image_size},
-                ),
-            ),
         ),
         extensions={
             "respin_changes": [entry.to_json() for entry in delta.entries],
             "respin_protected": {
                 name: {"sha256": digest.sha256, "paths": digest.paths} for name, digest in protected.items()
             },
+            "respin_root_image": {"path": node.squashfs_path, "size": iso.root_image_size},
             "respin_added_to_iso": list(_added(restorable=iso.restorable)),
             **iso.medium.extension(),
             **grown.encode(iso.growth),
@@ -189,14 +182,13 @@ def parse(data: bytes, *, where: str) -> Claims:
         if role not in by_role or not dependency.sha256:
             raise MalformedError("a dependency has no known role or no digest", where=where, finding="bad-statement")
         by_role[role].append(dependency)
-    byproducts = provenance.run_details.byproducts
-    if len(by_role["base"]) != 1 or len(byproducts) != 1:
-        raise MalformedError("the statement must name one base and one root image", where=where)
-    base, image = by_role["base"][0], byproducts[0]
+    if len(by_role["base"]) != 1 or provenance.run_details.byproducts:
+        raise MalformedError("the statement must name one base and no byproducts", where=where)
+    base = by_role["base"][0]
     extensions = Fields(provenance.extensions, where=where, place="predicate", finding="bad-statement")
     protected = extensions.fields("respin_protected")
     changes = extensions.array("respin_changes", limit=MAX_CHANGES)
-    image_notes = Fields(image.annotations, where=where, place=image.name, finding="bad-statement")
+    image = extensions.fields("respin_root_image")
     media_check, size, area = parse_subject(statement.subjects[0], where)
     return Claims(
         subject_sha256=statement.subjects[0].sha256,
@@ -211,9 +203,8 @@ def parse(data: bytes, *, where: str) -> Claims:
         epoch=internal.integer("respin_epoch"),
         architecture=internal.text("respin_architecture"),
         inner_image=_inner_image(internal, definition.build_type),
-        root_image=image.name,
-        root_image_sha256=image.sha256,
-        root_image_size=image_notes.integer("respin_size"),
+        root_image=image.text("path"),
+        root_image_size=image.integer("size"),
         plugins=tuple(_named(one) for one in by_role["plugin"]),
         packages=tuple(_named(one) for one in by_role["package"]),
         changes=_entries(changes, where),

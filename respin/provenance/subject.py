@@ -19,16 +19,15 @@ UNKNOWN_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class Written:
-    """What is known of an ISO when it is written: its size, the digests of the covered bytes and of the root image."""
+    """What is known of an ISO when it is written: its size, the digest of the covered bytes, its partition tables."""
 
     size: int
     covered_sha256: str
-    root_image_sha256: str
     partition_area: bytes
 
 
 # Before it is written; of the same length in a statement as any other.
-UNWRITTEN = Written(0, UNKNOWN_DIGEST, UNKNOWN_DIGEST, bytes(AREA_SIZE))
+UNWRITTEN = Written(0, UNKNOWN_DIGEST, bytes(AREA_SIZE))
 
 
 def describe_subject(name: str, written: Written, *, media_check: bool) -> intoto.Resource:

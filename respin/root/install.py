@@ -16,7 +16,6 @@ from respin.progress import SILENT, Progress
 from respin.root.contents import FlatChanges
 from respin.root.delta import Delta
 from respin.root.sandbox import Sandbox
-from respin.spool import SparseSpool
 
 Facts = Union[Mapping[str, bytes], Callable[[Delta], Mapping[str, bytes]]]
 
@@ -43,8 +42,7 @@ class InstallJob:
     attributes of what is there, else root:root, 0644), or is called with the delta for that once it was judged.
     ``labelled`` gives the delta with the SELinux labels that its files have and get, ``fact_labels`` are those of
     ``facts`` and of directories made for them. ``timeout`` (seconds) limits the transaction and each later program.
-    ``metadata`` is as long as the image and will hold the vendor's metadata when the check starts, which writes the
-    changes to it. ``may_grow`` allows to make an ext image larger that has too little room.
+    ``may_grow`` allows to make an ext image larger that has too little room.
     """
 
     iso_fd: int
@@ -63,7 +61,6 @@ class InstallJob:
     fact_labels: Mapping[str, bytes] = field(default_factory=dict)
     factory: str = ""
     timeout: float = 300
-    metadata: Optional[SparseSpool] = None
     may_grow: bool = True
 
 
@@ -135,36 +132,17 @@ class Installed:
 
 
 class Installation:
-    """An installation whose changes are all there. Of an ext image e2fsck still has to call the result clean.
+    """An installation whose changes are all there. Its sandbox lives until the stack that it was started on ends."""
 
-    Its sandbox lives until the stack that it was started on ends.
-    """
-
-    def __init__(
-        self, installed: Installed, sandbox: Sandbox, *, checkable: bool, metadata: Optional[SparseSpool]
-    ) -> None:
+    def __init__(self, installed: Installed, sandbox: Sandbox) -> None:
         self.installed = installed
         self._sandbox = sandbox
-        self._checkable = checkable
-        self._metadata = metadata
 
-    def check(self, *, metadata: bool) -> None:
-        """Start e2fsck, beside whatever is done next. ``metadata``: the job's copy has all that it wants to see."""
-        if not self._checkable:
-            return
-        on_disk = False
-        if metadata and self._metadata is not None:
-            self._metadata.reserve(self.installed.changed_blocks.length)
-            on_disk = self._metadata.on_disk
-        self._sandbox.send({"type": "check", "metadata": metadata, "on_disk": on_disk})
-
-    def finish(self, progress: Progress = SILENT) -> int:
-        """Wait for the check that was started; how many blocks were read for it. BuildError if it was not clean."""
-        if not self._checkable:
-            return 0
+    def check(self, progress: Progress = SILENT) -> int:
+        """Have e2fsck read the whole ext image, once; how many blocks were read. BuildError if it is not clean."""
         with progress.step("checking the root image"):
-            read = self._sandbox.expect("checked")["blocks_read"]
-        return int(read.get("check", 0))
+            self._sandbox.send({"type": "check"})
+            return int(self._sandbox.expect("checked")["blocks_read"].get("check", 0))
 
 
 def install(
@@ -188,13 +166,12 @@ def install(
     try:
         if sandbox is None:
             sandbox = stack.enter_context(Sandbox())
-        metadata = () if job.metadata is None else job.metadata.descriptors
-        descriptors = [job.iso_fd, result_fd, *metadata, *(package.fd for package in job.packages)]
+        descriptors = [job.iso_fd, result_fd, *(package.fd for package in job.packages)]
         sandbox.enter(descriptors)
         with ExitStack() as steps:
             sandbox.send(_describe(job, descriptors, scratch))
             installed = _follow(job, judge, sandbox, result_fd, progress, steps)
-        return Installation(installed, sandbox, checkable=bool(job.image_path), metadata=job.metadata)
+        return Installation(installed, sandbox)
     except BaseException:
         os.close(result_fd)
         raise
@@ -261,14 +238,13 @@ def _installed(
 
 
 def _describe(job: InstallJob, descriptors: Sequence[int], scratch: Path) -> Dict[str, Any]:
-    """The job; its files by their places among ``descriptors``: the ISO, the result, metadata, packages."""
+    """The job; its files by their places among ``descriptors``: the ISO, the result, packages."""
     first = len(descriptors) - len(job.packages)
     return {
         "type": "install",
         "iso_fd": 0,
         "iso_name": job.iso_name,
         "result_fd": 1,
-        "metadata_fds": list(range(2, first)),
         "scratch": str(scratch.resolve()),
         "squashfs_offset": job.squashfs_offset,
         "squashfs_size": job.squashfs_size,

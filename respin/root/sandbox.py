@@ -27,8 +27,8 @@ def _search_path() -> List[str]:
 class Sandbox:
     """An agent that is starting. Leaving the context kills it and all in its namespaces, and waits until they are gone.
 
-    To be made by the main thread, like :class:`respin.node.beside.Beside`. What is wrong with this machine is said by
-    :meth:`enter`, so it may be started before anybody knows whether it will be needed.
+    To be made by the main thread: the kernel ends the agent when the thread that made it does. What is wrong with this
+    machine is said by :meth:`enter`, so it may be started before anybody knows whether it will be needed.
     """
 
     def __init__(self) -> None:
@@ -83,13 +83,16 @@ class Sandbox:
             raise BuildError(f"the sandbox said {message['type']} instead of {kind}", finding="sandbox-failed")
         return message
 
+    def stop(self) -> None:
+        """Stop everything in the sandbox."""
+        if self._process.poll() is None:
+            self._process.terminate()  # it kills pid 1 of the namespaces and waits until they are empty
+
     def close(self) -> None:
         """Stop everything in the sandbox and wait for it."""
         if self._process.poll() is None:
-            self._process.terminate()  # it kills pid 1 of the namespaces and waits until they are empty
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+            self.stop()
+            if not process.has_ended(self._process, _STOP_SECONDS):
                 self._process.kill()
                 self._process.wait()
         self._channel.close()

@@ -14,7 +14,7 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.nested import NestedView
 from respin.formats.squashfs.root import SquashfsRoot
-from respin.root import chroot, database, flatview, fsck, fuse, isolation, mounts, protocol, transaction
+from respin.root import chroot, database, flatview, fuse, isolation, mounts, protocol, transaction
 from respin.root.apply import Applier
 from respin.root.compare import Comparison
 from respin.root.contents import collect
@@ -34,7 +34,7 @@ _UNPACKED = 4  # as many times what is compressed the changes may take
 
 
 def installation(job: Mapping[str, Any], descriptors: Sequence[int], channel: protocol.Channel) -> None:
-    """Install, tell the delta, wait for the verdict, hand back the new content, and check it when asked to.
+    """Install, tell the delta, wait for the verdict, hand back the new content, and check it if asked to.
 
     Where the job names a file, it does so by its place among ``descriptors``.
     """
@@ -42,7 +42,6 @@ def installation(job: Mapping[str, Any], descriptors: Sequence[int], channel: pr
     opened = {
         "iso_fd": descriptors[job["iso_fd"]],
         "result_fd": descriptors[job["result_fd"]],
-        "metadata_fds": [descriptors[place] for place in job["metadata_fds"]],
         "packages": [(name, descriptors[place]) for name, place in job["packages"]],
     }
     transcript = isolation.Transcript()
@@ -95,12 +94,10 @@ class _Installation:
             applier.apply(plan)
             view.set_phase("check")
             applier.read_back(plan)
-            report = view.report()
-            self._applied(report, regenerated)
-            if not self._metadata_is_clean(report, nested.block_size):
-                applier.check()
-                report = view.report()
-            self._channel.send({"type": "checked", "blocks_read": report["blocks_read"]})
+            self._applied(view.report(), regenerated)
+            self._channel.receive()  # the order to check; most of the time there is none, and everything ends here
+            applier.check()
+            self._channel.send({"type": "checked", "blocks_read": view.report()["blocks_read"]})
         except protocol.ClosedError:
             raise
         except Exception:
@@ -161,16 +158,6 @@ class _Installation:
         self._channel.send(
             {**report, "type": "applied", "transcript": self._transcript.text, "regenerated": list(regenerated)}
         )
-
-    def _metadata_is_clean(self, report: Mapping[str, Any], block_size: int) -> bool:
-        """Whether the starter has a copy of the vendor's metadata that is clean with the changes in it."""
-        order = self._channel.receive()
-        if not order["metadata"]:
-            return False
-        copy = self._job["metadata_fds"][order["on_disk"]]
-        changed = ((index * block_size, position, length) for index, position, length in report["changed"])
-        size = report["image_size"]
-        return fsck.metadata_is_clean(copy, changed, self._job["result_fd"], size)
 
     def _step(self, title: str) -> None:
         self._channel.send({"type": "step", "title": title})

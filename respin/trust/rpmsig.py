@@ -13,16 +13,17 @@ import json
 import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from respin import process, rpmbindings
 from respin.byteview import ByteView, FileView, chunks
 from respin.errors import BuildError, MalformedError, MissingToolError, UnsupportedError
 from respin.formats.openpgp import Keyring, Signature, Verdict
 from respin.formats.openpgp.model import WEAK_HASHES
-from respin.formats.rpmfile import RpmFile
+from respin.formats.rpmfile import PackageSignature, RpmFile
 from respin.limits import LIMITS, MiB
 from respin.trust.sealed import Sealed, seal
 
@@ -80,6 +81,15 @@ class _GpgWord:
     rpm: Optional[RpmFile] = None
 
 
+@dataclass(frozen=True)
+class _Parsed:
+    """A package taken apart: its signatures, and which of its own digests and sizes don't hold."""
+
+    package: RpmFile
+    signatures: Sequence[PackageSignature]
+    wrong: Sequence[str]
+
+
 def verify_rpm_files(views: Iterable[ByteView], keyring: Keyring) -> Iterable[RpmVerdict]:
     """Judge packages in their order, asking rpm about several at once, of copies in sealed files.
 
@@ -113,23 +123,31 @@ def _close(batch: List[Sealed], names: List[str]) -> None:
 
 def verify_sealed(files: Sequence[Sealed], names: Sequence[str], keyring: Keyring) -> List[RpmVerdict]:
     """Judge packages that are sealed already; ``names`` are for messages."""
-    by_gpg = [_ask_gpg(file, name, keyring) for file, name in zip(files, names)]
+    parsed = [_parse(file.view(name)) for file, name in zip(files, names)]
     # What has no readable structure is not shown to rpm's parser at all
-    asked = [file for file, word in zip(files, by_gpg) if word.rpm is not None]
-    answers = dict(zip((file.fd for file in asked), _ask_rpm(asked, keyring)))
+    asked = [file for file, package in zip(files, parsed) if isinstance(package, _Parsed)]
+    with ThreadPoolExecutor(1, thread_name_prefix="ask-rpm") as beside:
+        answering = beside.submit(_ask_rpm, asked, keyring)
+        by_gpg = [
+            one if isinstance(one, _GpgWord) else _ask_gpg(file, one, keyring) for file, one in zip(files, parsed)
+        ]
+        answers = dict(zip((file.fd for file in asked), answering.result()))
     return [_combine(word, *answers.get(file.fd, ("-", ""))) for file, word in zip(files, by_gpg)]
 
 
-def _ask_gpg(file: Sealed, name: str, keyring: Keyring) -> _GpgWord:
-    view = file.view(name)
+def _parse(view: FileView) -> Union[_Parsed, _GpgWord]:
+    """What a package's structure says; the verdict instead if it has none."""
     try:
         package = RpmFile.parse(view)
-        found = package.signatures()
-        wrong = _wrong_digests(package, view)
+        return _Parsed(package, package.signatures(), _wrong_digests(package, view))
     except MalformedError as error:
         return _GpgWord((Verdict.MALFORMED,), (str(error),))
     except UnsupportedError as error:
         return _GpgWord((Verdict.UNSUPPORTED,), (str(error),))
+
+
+def _ask_gpg(file: Sealed, parsed: _Parsed, keyring: Keyring) -> _GpgWord:
+    package, wrong = parsed.package, parsed.wrong
     signatures = tuple(
         RpmSignature(
             signature.tag,
@@ -138,7 +156,7 @@ def _ask_gpg(file: Sealed, name: str, keyring: Keyring) -> _GpgWord:
             if signature.covers_payload
             else keyring.verify_detached(signature.packets, package.header.raw),
         )
-        for signature in found
+        for signature in parsed.signatures
     )
     signers = _complete_signers(package, signatures)
     problems = {problem for item in signatures for problem in item.signature.problems}

@@ -19,11 +19,9 @@ from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.sameblocks import same_blocks
 from respin.medium.edit import NOTHING, MediumEdit, overlaid
 from respin.node.image import NodeImage
-from respin.node.indexing import Indexing
 from respin.node.ranges import Ranges
+from respin.node.rootdiff import difference
 from respin.node.rootimage import FlatRoot, NestedRoot
-from respin.node.treediff import compare, compare_where_said
-from respin.node.treeindex import TreeIndex
 from respin.progress import Progress
 from respin.provenance.layout import (
     EVIDENCE,
@@ -69,20 +67,20 @@ def compare_with_base(
     base: NodeImage,
     progress: Progress,
     said: Iterable[str] = (),
-    indexing: Optional[Indexing] = None,
+    even: Optional[bool] = None,
     edit: MediumEdit = NOTHING,
 ) -> Comparison:
     """Compare a respun Node with its vendor's; VerificationError names the first byte or path that differs.
 
     ``edit`` is what must have changed on the medium besides the root image. ``said`` are the paths of the root that
-    the statement says to differ; they only spare reading. ``indexing`` is that of the vendor's root, if it was begun
-    before; it is waited for if they do not suffice.
+    the statement says to differ; they only spare reading. ``even`` is what is known of the vendor's root
+    (:func:`respin.node.consistency.is_even`), if anything.
     """
     compared = _compare_iso(output, base, edit, progress)
     mine, theirs = output.image, base.image
     growth: Optional[Growth] = None
     if isinstance(mine, NestedRoot) and isinstance(theirs, NestedRoot):
-        said, delta = _compare_nested(mine, theirs, progress, said, indexing)
+        said, delta = _compare_nested(mine, theirs, progress, said, even)
         if mine.inner_size != theirs.inner_size:
             growth = Growth(theirs.inner_size, mine.inner_size)
     elif isinstance(mine, FlatRoot) and isinstance(theirs, FlatRoot):
@@ -94,37 +92,15 @@ def compare_with_base(
 
 
 def _compare_nested(
-    output: NestedRoot, base: NestedRoot, progress: Progress, said: Iterable[str], indexing: Optional[Indexing]
+    output: NestedRoot, base: NestedRoot, progress: Progress, said: Iterable[str], even: Optional[bool]
 ) -> Tuple[str, Delta]:
     same = _compare_squashfs(output.squashfs, base.squashfs, output.inner_path, progress)
     require_same_superblock(output, base)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
     require_same_hidden_files(output.tree, base.tree, changed)
-    return f"{sum(same)} of {len(same)} blocks of the root image", _compare_trees(
-        output, base, changed, progress, said, indexing
-    )
-
-
-def _compare_trees(
-    output: NestedRoot,
-    base: NestedRoot,
-    changed: Ranges,
-    progress: Progress,
-    said: Iterable[str],
-    indexing: Optional[Indexing],
-) -> Delta:
-    with progress.step("comparing the two root trees where blocks differ"):
-        delta = compare_where_said(base.tree, output.tree, changed, said)
-    if delta is not None:
-        return delta
-    if indexing is None:
-        with progress.step("reading the vendor's root"):
-            index: Optional[TreeIndex] = TreeIndex(base.tree)
-    else:
-        index = indexing.wait(progress)
-    with progress.step("comparing the two root trees"):
-        return compare(base.tree, output.tree, changed, index)
+    delta = difference(base.tree, output.tree, changed, said, progress, even)
+    return f"{sum(same)} of {len(same)} blocks of the root image", delta
 
 
 def _compare_iso(output: NodeImage, base: NodeImage, edit: MediumEdit, progress: Progress) -> int:

@@ -31,6 +31,7 @@ from respin.provenance.layout import EVIDENCE
 from respin.root.delta import Attributes, Change, Delta, Kind
 from respin.safepath import parents
 from respin.trust import TrustStore
+from respin.verify.stock import Stock
 
 
 def verify_evidence(
@@ -48,11 +49,9 @@ def verify_evidence(
     return proven
 
 
-def proven_plan(
-    stock: NodeImage, bundles: Sequence[ProvenBundle], claims: statement.Claims, scratch: Path
-) -> InstallPlan:
+def proven_plan(stock: Stock, bundles: Sequence[ProvenBundle], claims: statement.Claims, scratch: Path) -> InstallPlan:
     """The plan that was carried out, made anew from the vendor's Node and the signed manifests and headers."""
-    return make_plan(stock, tuple(bundles), claims.epoch, claims.architecture, scratch)
+    return make_plan(stock.node, tuple(bundles), claims.epoch, claims.architecture, scratch, stock.packages)
 
 
 def judge_changes(

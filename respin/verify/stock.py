@@ -5,17 +5,17 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 from respin.byteview import ByteView
 from respin.errors import VerificationError
 from respin.formats.iso9660.image import IsoImage
+from respin.formats.rpmfile import PackageInfo
 from respin.medium.initrds import Initrds
 from respin.node.base import BaseClaim, opened, verify_base
 from respin.node.image import NodeImage, open_node
-from respin.node.indexing import Indexing
 from respin.node.profile import Profile
-from respin.node.protected import ProtectedDigest
+from respin.node.protected import ProtectedPaths
 from respin.progress import Progress
 from respin.provenance.layout import RESTORE
 from respin.restore import open_restored
@@ -25,13 +25,15 @@ from respin.restore import open_restored
 class Stock:
     """The vendor's ISO to compare with, its digest verified, and who says what it must be.
 
-    ``indexing``, ``protected`` and ``initrds`` are what is being read, or was read of it before, if anything.
+    The others are what was found out about it before, if anything: ``even`` is what
+    :func:`respin.node.consistency.is_even` says of its root, ``packages`` are those that its RPM database records.
     """
 
     node: NodeImage
     claim: BaseClaim
-    indexing: Optional[Indexing] = None
-    protected: Optional[Mapping[str, ProtectedDigest]] = None
+    even: Optional[bool] = None
+    protected: Optional[ProtectedPaths] = None
+    packages: Optional[Tuple[PackageInfo, ...]] = None
     initrds: Initrds = field(default_factory=Initrds)
 
 

@@ -64,6 +64,7 @@ def _places(image: ExtImage, number: int) -> Iterator[Tuple[int, int]]:
 def require_same_superblock(output: NestedRoot, base: NestedRoot) -> None:
     """Raise VerificationError unless the output's superblock is the vendor's, or that of the same, grown."""
     mine, theirs = output.tree.superblock, base.tree.superblock
+    require_same_around(output.nested, base.nested, theirs.block_size)
     if output.inner_size == base.inner_size:
         require_same_bytes(output.nested, base.nested, grown=False)
         return
@@ -73,6 +74,21 @@ def require_same_superblock(output: NestedRoot, base: NestedRoot) -> None:
     whole = (mine.block_count - mine.first_data_block) % mine.blocks_per_group == 0
     if not whole or mine.block_count <= theirs.block_count or not _same_share(mine, theirs):
         raise altered(output.nested, superblock.OFFSET, "the root's file system was not grown as respin grows it")
+
+
+def require_same_around(output: ByteView, base: ByteView, block_size: int) -> None:
+    """Raise VerificationError unless what lies before the superblock, and in its block behind it, is the vendor's.
+
+    No file system writes there, and there others have their superblocks: a mount that is not told the type of the root
+    may take it for one of these.
+    """
+    for start, end in ((0, superblock.OFFSET), (superblock.OFFSET + superblock.SIZE, block_size)):
+        pieces = [view.read(start, max(0, end - start)) for view in (output, base)]
+        if pieces[0] != pieces[1]:
+            place = start + next(i for i, (a, b) in enumerate(zip(*pieces)) if a != b)
+            raise altered(
+                output, place, "what lies around the superblock of the root's file system is not the vendor's"
+            )
 
 
 def _same_share(mine: ExtSuperblock, theirs: ExtSuperblock) -> bool:

@@ -17,7 +17,7 @@ from respin.medium.derive import derive_marks
 from respin.node.base import BaseClaim, claim_from_checksum, claim_from_text, opened
 from respin.node.image import NodeImage, open_node
 from respin.node.knownprofiles import known
-from respin.node.protected import protected_digests
+from respin.node.protected import protected_paths
 from respin.node.selinux import read_policy
 from respin.progress import SILENT, Progress
 from respin.provenance import evidence, statement
@@ -126,7 +126,7 @@ def verify_bytes(output: NodeImage, claims: statement.Claims, reading: Reading, 
     """Hold all digests of an opened output against the statement; the link that says so."""
     verify_subject(output.iso, claims, progress, reading)
     media = verify_media_check(output.iso, claims, progress, reading)
-    _root_image(output, claims, reading)
+    _root_image(output, claims)
     return Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}")
 
 
@@ -159,11 +159,11 @@ def verify_content(
     else:
         node = stock.node
         require_same_profile(output, node)
-        plan = proven_plan(node, bundles, claims, tmpdir)
+        plan = proven_plan(stock, bundles, claims, tmpdir)
         require_same_policy(output, claims, plan.selinux)
         said = [entry.path for entry in claims.delta]
         edit = derived(plan, claims.medium, output, stock.initrds, Path(tempfile.mkdtemp(dir=tmpdir)))
-        found = compare_with_base(output, node, progress, said, stock.indexing, edit)
+        found = compare_with_base(output, node, progress, said, stock.even, edit)
         links.append(Link("stock Node", Status.PASSED, words.stock(stock.claim, claims, found)))
         if stock.claim.signature is None:
             links.append(words.no_vendor())
@@ -172,10 +172,9 @@ def verify_content(
         with progress.step("judging every change by the plugins' signed headers"):
             marks = derive_marks(plan, claims.medium.request)
             judge_changes(output, found.delta, plan, marks, stock.claim, tmpdir)
-        theirs = stock.protected
-        if theirs is None:
-            theirs = protected_digests(node.iso, node.root, node.profile, claims.medium.files)
-        require_same_sets(output, theirs, digests)
+        files = claims.medium.files
+        theirs = stock.protected or protected_paths(node.iso, node.root, node.profile, files)
+        require_same_sets(output, theirs.digests(files), digests)
         links.append(Link("plugins", Status.PASSED, f"{words.plugins(bundles)}, and nothing else changed the root"))
         links += [medium_link(plan, claims.medium)] if claims.medium.edited else []
     links.append(Link("root", Status.PASSED, words.changes(claims.delta, claims.growth)))
@@ -225,23 +224,21 @@ def _claim(
 
 def read_output(output: NodeImage, claims: statement.Claims, progress: Progress, *, plain: bool = False) -> Reading:
     """Read an opened output once for all digests that verification needs; ``plain`` adds that of the whole file."""
-    image = output.iso.file_view(output.squashfs_path)
     return read_through(
         output.iso,
         subject_masks(output.iso, claims),
-        (image.offset, image.size),
         progress,
         media_check=claims.media_check,
         plain=plain,
     )
 
 
-def _root_image(output: NodeImage, claims: statement.Claims, reading: Reading) -> None:
+def _root_image(output: NodeImage, claims: statement.Claims) -> None:
     view = output.iso.file_view(output.squashfs_path)
     found: Tuple[object, ...] = (output.squashfs_path, output.image.inner_path, output.profile.id, view.size)
     claimed = (claims.root_image, claims.inner_image, claims.profile, claims.root_image_size)
     other_size = claims.growth is not None and claims.growth.new_size != output.image.inner_size
-    if found != claimed or other_size or reading.part != claims.root_image_sha256:
+    if found != claimed or other_size:
         raise VerificationError(
             "the root image is not the one that the statement names", where=view.name, finding="root-image"
         )

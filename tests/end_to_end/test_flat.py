@@ -378,8 +378,4 @@ def test_another_byte_of_the_root_image(world: World, tmp_path: Path, place: str
         "superblock": 8,  # its time
     }[place]
     forgery.change(offset + at, bytes([forgery.data[offset + at] ^ 1]))
-    document = json.loads(forgery.read("/respin.json"))
-    image = bytes(forgery.data[offset : offset + size])
-    document["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = hashlib.sha256(image).hexdigest()
-    forgery.write("/respin.json", encoded(document))
     assert refused(world, forgery.finish()) in ("not-the-vendors", "malformed")

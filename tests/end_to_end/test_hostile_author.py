@@ -20,6 +20,7 @@ from tests.end_to_end.conftest import Respun
 from tests.support import rawiso
 from tests.support.attacker import MEDIA, Forgery, evil_build
 from tests.support.forge import Done, Forge, respin
+from tests.support.images import run
 
 B = 2048
 
@@ -332,6 +333,23 @@ def test_a_line_more_in_the_user_database(
     assert done.code == 4, done.out
     error = done.json["error"]
     assert expected in " ".join([error["finding"], *error["also"]]), error
+
+
+@pytest.mark.parametrize("command", ["freeb {block}", "freei /usr/bin/bash", "set_inode_field /usr links_count 2"])
+def test_a_file_system_that_forgets_what_is_in_use(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """No byte of a vendor's file differs, until a kernel that writes beside the image gives its block to another."""
+    commands: List[str] = []
+
+    def prepare(image: Path) -> None:
+        blocks = run("debugfs", "-R", "blocks /usr/bin/bash", image).split()
+        commands.append(command.format(block=int(blocks[0])))
+
+    output = evil_build(forge, good_plugin, tmp_path / "evil.iso", commands, monkeypatch, prepare=prepare)
+    done = forge.verify(output, base=None)
+    assert done.code == 3, done.out
+    assert finding(done) == "not-consistent"
 
 
 def test_a_replaced_list_of_kernel_modules(

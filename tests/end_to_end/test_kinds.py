@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Dict, Tuple
 
@@ -128,6 +129,31 @@ def test_the_kickstart_of_ng_names_the_new_payload(ng: Respun, tmp_path: Path) -
     assert hashlib.sha256(kickstart).hexdigest().encode() in on_iso(iso, "/.treeinfo", tmp_path)
     for path in ("/images/install.img", "/images/product.img", "/images/pxeboot/initrd.img"):
         assert on_iso(iso, path, tmp_path) == on_iso(ng[0].iso, path, tmp_path)
+
+
+def test_the_payload_has_a_signed_checksum_of_its_own(ng: Respun, tmp_path: Path) -> None:
+    """By gpgv and coreutils alone, where somebody has only these two files."""
+    forge, _, iso = ng
+    for name in ("payload.img", "payload.img.CHECKSUM"):
+        shutil.copy(iso.parent / name, tmp_path)
+    ring = tmp_path / "ring.gpg"
+    ring.write_bytes(forge.keys.gpg("--export", forge.keys.fingerprints["respin"]))
+    run("gpgv", "--keyring", ring, "--output", tmp_path / "sums", tmp_path / "payload.img.CHECKSUM")
+    run("env", "-C", tmp_path, "sha256sum", "-c", "--strict", "sums")
+
+
+def test_an_unsigned_payload_does_not_keep_the_signature_of_the_one_it_replaces(ng: Respun, tmp_path: Path) -> None:
+    forge, plugin, _ = ng
+    out, elsewhere = tmp_path / "out.iso", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    payload = elsewhere / "node.img"
+    assert forge.build(out, plugin, payload=payload).code == 0
+    signed = payload.read_bytes()
+    assert {path.name for path in elsewhere.iterdir()} == {"node.img", "node.img.CHECKSUM"}
+    unsigned = {"sign_key": None, "gnupg_home": None, "unsigned": True}
+    assert forge.build(out, plugin, payload=payload, **unsigned, json=True).json["error"]["finding"] == "usage"
+    assert forge.build(out, plugin, payload=payload, force=True, **unsigned).code == 0
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == {"node.img": signed}
 
 
 def test_ng_starts_from_a_network_with_the_new_payload(ng: Respun, tmp_path: Path) -> None:

@@ -300,3 +300,10 @@ def test_a_pinned_base_is_reported_as_pinned(forge: Forge, good_plugin: Path, tm
     assert [link["name"] for link in alone["links"] if link["status"] == "not done"] == ["vendor"]
     wrong = forge.build(tmp_path / "other.iso", good_plugin, base_checksum=None, base_sha256="0" * 64, json=True)
     refused(wrong, tmp_path / "other.iso", 3, "base-digest")
+
+
+@pytest.mark.parametrize("name", ["out.iso", "out.iso.CHECKSUM", "out.iso.intoto.jsonl", "out.iso.added.cdx.json"])
+def test_outputs_that_would_be_one_file(forge: Forge, good_plugin: Path, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "out.iso"
+    done = forge.build(output, good_plugin, payload=tmp_path / name, json=True)
+    refused(done, output, 2, "usage", name)

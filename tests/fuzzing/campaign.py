@@ -34,7 +34,7 @@ _SILENCE = 60.0  # seconds of wall time without a word from a child, on top of i
 
 @dataclass(frozen=True)
 class Limits:
-    """What a case may take: seconds of processor time, bytes of resident memory."""
+    """What a case may take: seconds of processor time, bytes of resident memory beside what its process began with."""
 
     seconds: float = 5.0
     memory: int = 512 * MiB
@@ -166,7 +166,9 @@ class Campaign:
     def _work(self, subject: Subject, numbers: range, pipe: int) -> None:
         """In the child: each case in turn, one line for each."""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        most = 2 * self._limits.memory + MiB * 512  # of addresses: threads take many that they never use
+        # Of addresses threads take many that they never use; the process that starts this one may be large.
+        began, addresses = _peak(), int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+        most = addresses + 2 * self._limits.memory + MiB * 512
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         for number in numbers:
@@ -175,7 +177,7 @@ class Campaign:
             signal.setitimer(signal.ITIMER_PROF, self._limits.seconds)
             outcome = judge(subject.kind, data, subject.spoiler.data)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            memory = _peak() - began
             too_much = memory > self._limits.memory
             if too_much:
                 outcome = f"it took {memory // MiB} MiB of memory"
@@ -183,6 +185,11 @@ class Campaign:
             os.write(pipe, line.replace("\n", "\v").encode("utf-8", "replace")[:4000] + b"\n")
             if too_much:
                 return  # the peak stays with the process
+
+
+def _peak() -> int:
+    """The most bytes that were resident in this process at a time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def judge(kind: Format, data: bytes, seed: bytes) -> str:

@@ -13,6 +13,7 @@ import pytest
 from respin.errors import BuildError, UnsupportedError
 from respin.root.growth import HEADROOM
 from respin.root.install import Installed
+from tests.support.comparing import assert_consistent
 from tests.support.images import build_ext, build_squashfs, debugfs, fsck_clean, mounted, run
 from tests.support.keys import KeyWorld
 from tests.support.roots import Installer, NodeImage, Packages, SharedNode, blocks, pack, wrap
@@ -97,6 +98,7 @@ def test_an_image_with_too_few_blocks_is_grown(
     before, after = superblock(node.ext), superblock(image)
     assert done.image_size > node.ext.stat().st_size
     fsck_clean(image)
+    assert_consistent(node.ext, image)
     assert debugfs(image, "stat /opt/large/file").split("Size: ")[1].split()[0] == str(LARGE)
     assert before["Filesystem features"] == after["Filesystem features"]
     assert before["Filesystem UUID"] == after["Filesystem UUID"]

@@ -160,6 +160,13 @@ def test_killed(victim: str, node: NodeImage, packages: Packages, key_world: Key
     assert not list((public / "tmp/scratch").iterdir())
 
 
+def test_processes_that_ended_have_no_descendants() -> None:
+    """What the tests above look for may end while they look."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert list(descendants(ended.pid)) == []
+
+
 def _name(pid: int) -> str:
     """The name of a running process, empty if there is none."""
     try:

@@ -28,6 +28,7 @@ from respin.formats.ext.shown import Shown
 from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
+from respin.node import rootdiff as rootdiff_module
 from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob
 from tests.support import rawiso
@@ -172,7 +173,7 @@ def evil_build(
         assert done.returncode == 0, done.stderr
         installed = dataclasses.replace(honest.installed, changed_blocks=honest.with_changes_of(job, image))
         image.unlink()
-        return SimpleNamespace(installed=installed, check=lambda **_: None, finish=lambda _: 0)
+        return SimpleNamespace(installed=installed, check=lambda _: 0)
 
     monkeypatch.setattr(build_module, "install", install)
     return _build_without_rules(forge, plugin, output, monkeypatch)
@@ -238,9 +239,10 @@ def evil_flat_build(
 def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_module, "require_none", lambda findings: None)
     monkeypatch.setattr(build_module, "_judge", lambda *arguments: None)
-    monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, "0" * 64))
+    monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, b"{}"))
     monkeypatch.setattr(seal_module, "_lint", lambda *arguments: None)
     monkeypatch.setattr(Shown, "require", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(rootdiff_module, "require_consistent", lambda *arguments: None)
     build_module.build(
         BuildRequest(
             base=forge.iso,

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Callable, Mapping
 
-from tests.support.images import extracted, nested_image, run
+from tests.support.images import extracted, fsck_clean, nested_image, run
 
 LABEL = "REMADE NODE"
 PACK = ("-comp", "gzip", "-Xcompression-level", "1")
@@ -34,14 +34,16 @@ def write_root(image: Path, files: Mapping[str, str]) -> None:
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts)):
             directory = "/" + "/".join(parts[:depth])
-            if directory not in made:
+            # Told to make one that is there, debugfs leaves an inode without a name
+            if directory not in made and b"Inode:" not in run("debugfs", "-R", f"stat {directory}", image):
                 commands.append(f"mkdir {directory}")
-                made.add(directory)
+            made.add(directory)
         commands += [f"rm {path}", f"write {work}/{number} {path}", f"sif {path} mode 0100644"]
         commands += [f"sif {path} {owner} 0" for owner in ("uid", "gid")]
     (work / "script").write_text("\n".join(commands) + "\n")
     run("debugfs", "-w", "-f", work / "script", image)
     shutil.rmtree(work)
+    fsck_clean(image)
 
 
 def classic(stock: Path, directory: Path) -> Path:

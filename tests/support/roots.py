@@ -178,8 +178,8 @@ class Installer:
                 timeout=60,
             )
             installation = install(replace(job, **changes), judge, scratch=self.scratch, stack=stack)
-            installation.check(metadata=False)
-            installation.finish()
+            if installation.installed.flat is None:
+                installation.check()
             return installation.installed
 
     def write_image(self, installed: Installed, name: str = "changed.img") -> Path:
@@ -199,11 +199,15 @@ def blocks(installed: Installed) -> Mapping[int, bytes]:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """All processes below ``pid``."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from descendants(int(child))
+    """All processes below ``pid``; one that ends meanwhile has none."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for child in children:
+        yield child
+        yield from descendants(child)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
@@ -130,6 +131,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from respin import cli
 
+    import_module("respin.build.build")  # which the command itself imports when it is too late for this
     for name in cli._COMMANDS:
         cli.cli.get_command(cli.click.Context(cli.cli), name)
     arguments = _serve(socket.socket(fileno=int(sys.argv[1])))

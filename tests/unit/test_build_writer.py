@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import List
+from typing import Iterator, List
 
 import pytest
 
@@ -14,6 +15,7 @@ from respin.errors import BuildError, VerificationError
 from respin.node.base import BaseClaim, VerifiedBase
 from respin.progress import SILENT
 from respin.segments import Copy, Data, Segment, Zeros
+from respin.unchanged import ReadLease
 
 CONTENT = bytes(range(256)) * 16
 
@@ -44,6 +46,29 @@ def test_many_short_segments_and_a_long_one(tmp_path: Path, monkeypatch: pytest.
     short: List[Segment] = [Copy(start, 7) if start % 20 else Data(b"new") for start in range(0, 1000, 10)]
     wanted = b"".join(CONTENT[one.offset : one.offset + 7] if isinstance(one, Copy) else b"new" for one in short)
     assert write(tmp_path, [*short, Copy(1000, 3000)]) == wanted + CONTENT[1000:4000]
+
+
+def test_a_base_with_a_lease_is_copied_until_somebody_opens_it(tmp_path: Path) -> None:
+    base_file, out = tmp_path / "base", tmp_path / "out"
+    base_file.write_bytes(CONTENT)
+    claim = BaseClaim("not hashed again", "base", None, b"")
+    with base_file.open("rb") as file, out.open("w+b") as target:
+        lease = ReadLease(file.fileno())
+        if not lease.holds:
+            pytest.skip("no leases on this file system")
+        base = VerifiedBase(file.fileno(), base_file, len(CONTENT), claim, (), lease)
+        segments: List[Segment] = [Copy(0, 100), Data(b"new"), Zeros(5), Copy(200, 300)]
+        assert write_output(base, segments, 408, target.fileno(), [], SILENT) == 400
+        assert out.read_bytes() == CONTENT[:100] + b"new" + bytes(5) + CONTENT[200:500]
+
+        def with_a_writer() -> Iterator[Segment]:
+            yield from segments
+            with suppress(BlockingIOError):
+                os.open(base_file, os.O_WRONLY | os.O_NONBLOCK)
+
+        with pytest.raises(VerificationError) as caught:
+            write_output(base, with_a_writer(), 408, target.fileno(), [], SILENT)
+        assert caught.value.finding == "base-changed"
 
 
 @pytest.mark.parametrize("place", [50, 150, 4000])

@@ -22,6 +22,7 @@ HEADER = RpmHeader(
     name="exnic", epoch=None, version="1.0", release="1", arch="x86_64", os="linux", summary="", vendor="", license="",
     sourcerpm="exnic-1.0-1.src.rpm", files=(FILE,), scriptlets=(), requires=(), provides=(), conflicts=(),
     obsoletes=(), payload_digest="", payload_digest_algorithm="", is_source=False, format=4, raw=b"",
+    sha256="",
 )  # fmt: skip
 MANIFEST = Manifest(
     name="exnic", version="1.0", release="1", arch="x86_64", vendor="v", summary="s", license="",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packageurl import PackageURL
 
 from respin.formats.cyclonedx import Bom, Component
-from respin.formats.rpmfile import RpmHeader
+from respin.formats.rpmfile import PackageInfo
 from respin.provenance.purl import package_url
 from tests.support.cyclonedx import errors
 
@@ -82,29 +82,7 @@ def test_texts_from_outside_do_no_harm(text: str) -> None:
     ],
 )
 def test_purls(vendor: str, name: str, version: str, epoch: "int | None", expected: str) -> None:
-    header = RpmHeader(
-        name,
-        epoch,
-        version,
-        "1",
-        "x86_64",
-        "linux",
-        "",
-        vendor,
-        "",
-        "",
-        (),
-        (),
-        (),
-        (),
-        (),
-        (),
-        "",
-        "",
-        False,
-        4,
-        b"",
-    )
+    header = PackageInfo(name, epoch, version, "1", "x86_64", "", vendor, "", "", (), is_source=False, sha256="")
     assert package_url(header, vendor) == expected
     read = PackageURL.from_string(expected)
     assert (read.type, read.name, read.version, read.qualifiers["arch"]) == ("rpm", name, f"{version}-1", "x86_64")

@@ -18,8 +18,9 @@ from respin.formats.ext.dirhash import name_hash
 from respin.formats.ext.image import ExtImage
 from respin.formats.ext.shown import Shown
 from respin.node.ranges import Ranges
-from respin.node.treediff import compare, compare_where_said
+from respin.node.treediff import compare
 from respin.node.treeindex import TreeIndex
+from tests.support.comparing import compare_where_said
 from tests.support.images import KiB, Link, build_ext, debugfs, run
 
 SEED = "6c1d9ea3-2d05-4c0f-9ac1-7e5a7ba4e6d1"

@@ -22,7 +22,7 @@ def growth(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import growth
 
     yield growth
-    for name in ("growth", "bignode", "plugins", "measuring", "nodecosts", "drawing"):
+    for name in ("growth", "bignode", "running", "recorded", "plugins", "measuring", "nodecosts", "drawing"):
         sys.modules.pop(name, None)
 
 

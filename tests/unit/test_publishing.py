@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, List
 
@@ -123,3 +126,26 @@ def test_what_others_named_meanwhile_stays(tmp_path: Path) -> None:
     )
     assert killed_at(0, code, tmp, out / "a", status.st_ino, leaves=lambda: any(tmp.iterdir())) == -signal.SIGKILL
     assert contents(out) == {"a": b"somebody else's"}
+
+
+def test_files_of_several_directories_are_published_alone_in_each(tmp_path: Path) -> None:
+    """A directory by two names is locked once: nobody waits for themselves."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "also").symlink_to("one")
+    with ExitStack() as stack:
+        places = ("one/a", "two/b", "also/c")
+        outputs = [stack.enter_context(staged_file(tmp_path / place, place.encode())) for place in places]
+        held = os.open(tmp_path / "two", os.O_RDONLY)
+        stack.callback(os.close, held)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        publishing = threading.Thread(target=publish_all, args=(outputs,), daemon=True)
+        publishing.start()
+        publishing.join(0.3)
+        assert publishing.is_alive(), "it waits for whoever publishes in the other directory"
+        assert not any((tmp_path / place).exists() for place in places)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        publishing.join(20)
+        assert not publishing.is_alive()
+    assert contents(tmp_path / "one") == {"a": b"one/a", "c": b"also/c"}
+    assert contents(tmp_path / "two") == {"b": b"two/b"}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Dict, Optional, Union
+from typing import Dict, List, Optional, Set, Union
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from respin.byteview import BytesView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext import ExtImage
-from respin.node import rpmdb
+from respin.node import rpmchanges, rpmdb
 from tests.support.images import Link, build_ext
 from tests.support.keys import KeyWorld
 
@@ -94,3 +97,39 @@ def test_two_databases_are_none(tmp_path: Path) -> None:
     root = ExtImage.open(BytesView(build_ext(tmp_path / "image", tree, size_mib=2).read_bytes(), "image"))
     with pytest.raises(UnsupportedError, match="several"):
         rpmdb.locate(root)
+
+
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 4), st.integers(0, 1)), max_size=12)
+RECORDS = st.dictionaries(st.integers(1, 8), st.sampled_from((b"x", b"y")), max_size=6)
+
+
+@given(old=ROWS, new=ROWS, added=st.sets(st.integers(1, 4)))
+def test_rows_are_left_out_of_both_alike_and_none_of_a_new_record(
+    old: List[rpmdb.Row], new: List[rpmdb.Row], added: Set[int]
+) -> None:
+    before, after = (Counter(rows) for rows in rpmchanges._differing_rows(iter(old), iter(new), added))
+    assert Counter(old) - before == Counter(new) - after
+    assert not (before - Counter(old)) + (after - Counter(new))
+    assert not [row for row in Counter(new) - after if row[1] in added]
+
+
+@given(rows=ROWS)
+def test_of_equal_indexes_nothing_is_left(rows: List[rpmdb.Row]) -> None:
+    assert rpmchanges._differing_rows(iter(rows), iter(rows), set()) == ((), ())
+
+
+@given(old=RECORDS, new=RECORDS)
+def test_records_are_left_out_if_they_are_the_same(old: Dict[int, bytes], new: Dict[int, bytes]) -> None:
+    before, after = rpmchanges._differing_records(iter(sorted(old.items())), iter(sorted(new.items())))
+    same = old.items() & new.items()
+    assert before == dict(old.items() - same)
+    assert after == dict(new.items() - same)
+
+
+def test_records_that_stand_out_of_order_or_twice_are_not_taken_for_the_vendors() -> None:
+    """As a damaged or hostile database may give them, whatever its table is defined as."""
+    vendors = [(1, b"a"), (2, b"b"), (3, b"c")]
+    for theirs in ([(1, b"a"), (3, b"x"), (2, b"b")], [(1, b"a"), (1, b"x"), (2, b"b"), (3, b"c")]):
+        before, after = rpmchanges._differing_records(iter(vendors), iter(theirs))
+        assert b"x" in after.values()
+        assert before != after

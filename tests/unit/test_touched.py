@@ -16,8 +16,9 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import ExtInode
 from respin.node.numbering import Numbering
 from respin.node.ranges import Ranges
-from respin.node.treediff import compare, compare_where_said
+from respin.node.treediff import compare
 from respin.root.delta import Delta
+from tests.support.comparing import compare_where_said
 from tests.support.images import EPOCH, build_ext, debugfs, fsck_clean, run
 
 _STALE = 1000  # an inode of the first group that a small image does not use

@@ -21,9 +21,10 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.shown import FINDING
 from respin.formats.squashfs.image import SquashfsImage
 from respin.node.ranges import Ranges
-from respin.node.treediff import attributes, compare, compare_where_said
+from respin.node.treediff import attributes, compare
 from respin.node.treeindex import FILE, UNKNOWN, TreeIndex
 from respin.root.delta import Change, Delta, Entry, Kind
+from tests.support.comparing import compare_where_said
 from tests.support.images import KiB, Link, build_ext, build_squashfs, damaged, debugfs, fsck_clean
 from tests.unit.test_ext_fuzz import Hostile
 

@@ -17,7 +17,7 @@ from respin.node.ranges import Ranges
 from respin.node.treediff import compare
 from respin.progress import SILENT
 from respin.verify.statement import verify_media_check
-from respin.verify.superblock import require_same_bytes, require_same_hidden_files
+from respin.verify.superblock import require_same_around, require_same_bytes, require_same_hidden_files
 from tests.support.images import build_ext
 
 
@@ -59,6 +59,22 @@ def test_a_superblock_that_makes_a_mount_do_something_else(change: Any, grown: b
     fields = {"free_blocks": 10, "written": 1, "state": 1, "incompat": 0x42, **change}
     with pytest.raises(VerificationError, match="superblock"):
         require_same_bytes(superblock(**fields), VENDOR, grown=grown)
+
+
+@pytest.mark.parametrize("place", [0, 512, 1023, 2048, 4095])
+def test_the_superblock_of_another_file_system(place: int) -> None:
+    """A squashfs begins at byte 0, where ext has nothing: a mount could take the root for one."""
+    changed = bytearray(VENDOR.read(0, 4096))
+    changed[place] = ord("h")
+    with pytest.raises(VerificationError, match="around the superblock"):
+        require_same_around(BytesView(bytes(changed), "root"), VENDOR, 4096)
+    require_same_around(superblock(free_blocks=7), VENDOR, 4096)
+
+
+def test_what_lies_behind_the_superblock_in_blocks_of_1_kib() -> None:
+    changed = bytearray(VENDOR.read(0, 4096))
+    changed[2048] = ord("h")  # a group descriptor
+    require_same_around(BytesView(bytes(changed), "root"), VENDOR, 1024)
 
 
 @pytest.mark.parametrize("place", ["start of the log", "a block of the log", "its inode"])

@@ -15,20 +15,30 @@ from respin.errors import MalformedError
 from respin.formats.ext.superblock import OFFSET, SIZE, ExtSuperblock
 
 _CACHED = 64
-_FLAGS, _BLOCK_UNINIT = 18, 2  # bg_flags, and its bit for a block bitmap that was never written
+_INODE_UNINIT, _BLOCK_UNINIT = 1, 2  # of bg_flags: bitmaps that were never written
+_LOW = struct.Struct("<3I4H8xH2x")  # of a descriptor's 32 bytes, without its checksums
+_HIGH = struct.Struct("<3I4H12x")  # of the 32 bytes that follow in one of 64
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group's descriptor: numbers of the first block of each part.
+    """A group's descriptor: numbers of the first block of each part, and how much is free.
 
-    With ``no_block_bitmap`` the block bitmap was never written: no block of the group holds content.
+    ``unused_inodes`` counts those at the table's end that were never used. With ``no_block_bitmap`` the block bitmap
+    was never written: no block of the group holds content; with ``no_inode_bitmap`` no inode of it is in use.
+    ``raw`` are the descriptor's bytes.
     """
 
     block_bitmap: int
     inode_bitmap: int
     inode_table: int
-    no_block_bitmap: bool = False
+    free_blocks: int
+    free_inodes: int
+    directories: int
+    unused_inodes: int
+    no_block_bitmap: bool
+    no_inode_bitmap: bool
+    raw: bytes
 
 
 @dataclass(frozen=True)
@@ -67,20 +77,32 @@ class Groups:
             if len(self._blocks) >= _CACHED:
                 self._blocks.clear()
             self._blocks[number_in] = block
-        at *= superblock.descriptor_size
-        block_bitmap, inode_bitmap, inode_table = struct.unpack_from("<3I", block, at)
+        raw = block[at * superblock.descriptor_size : (at + 1) * superblock.descriptor_size]
+        *numbers, flags, unused = _LOW.unpack_from(raw)
+        numbers.append(unused)
         if superblock.descriptor_size >= 64:
-            high = struct.unpack_from("<3I", block, at + 32)
-            block_bitmap |= high[0] << 32
-            inode_bitmap |= high[1] << 32
-            inode_table |= high[2] << 32
+            shifts = (32, 32, 32, 16, 16, 16, 16)
+            high = _HIGH.unpack_from(raw, _LOW.size)
+            numbers = [low | up << shift for low, up, shift in zip(numbers, high, shifts)]
+        block_bitmap, inode_bitmap, inode_table, free_blocks, free_inodes, directories, unused = numbers
         last = superblock.block_count - self.inode_table_blocks
         if not superblock.first_data_block < inode_table <= last:
             raise self._bad(f"the inode table of group {number} lies outside")
         if not 0 < block_bitmap < superblock.block_count or not 0 < inode_bitmap < superblock.block_count:
             raise self._bad(f"a bitmap of group {number} lies outside")
-        (flags,) = struct.unpack_from("<H", block, at + _FLAGS)
-        return Group(block_bitmap, inode_bitmap, inode_table, self._has_flags and bool(flags & _BLOCK_UNINIT))
+        flags = flags if self._has_flags else 0
+        return Group(
+            block_bitmap,
+            inode_bitmap,
+            inode_table,
+            free_blocks,
+            free_inodes,
+            directories,
+            unused,
+            no_block_bitmap=bool(flags & _BLOCK_UNINIT),
+            no_inode_bitmap=bool(flags & _INODE_UNINIT),
+            raw=raw,
+        )
 
     def holds_content(self, number: int) -> bool:
         """Whether block ``number`` is in use; of blocks that hold what :meth:`ranges` tells it may say no, too."""
@@ -90,13 +112,27 @@ class Groups:
             raise self._bad(f"there is no block {number}")
         bitmap = self._bitmaps.get(group)
         if bitmap is None:
-            found = self[group]
-            size = superblock.block_size
-            bitmap = bytes(size) if found.no_block_bitmap else self._view.read(found.block_bitmap * size, size)
+            bitmap = self.block_bitmap(group)
             if len(self._bitmaps) >= _CACHED:
                 self._bitmaps.clear()
             self._bitmaps[group] = bitmap
         return bool(bitmap[bit // 8] >> bit % 8 & 1)
+
+    def block_bitmap(self, number: int) -> bytes:
+        """The block bitmap of a group, a whole block; zeros if it was never written."""
+        found, size = self[number], self._superblock.block_size
+        return bytes(size) if found.no_block_bitmap else self._view.read(found.block_bitmap * size, size)
+
+    def inode_bitmap(self, number: int) -> bytes:
+        """The inode bitmap of a group, a whole block; zeros if it was never written."""
+        found, size = self[number], self._superblock.block_size
+        return bytes(size) if found.no_inode_bitmap else self._view.read(found.inode_bitmap * size, size)
+
+    def blocks_in(self, number: int) -> range:
+        """The blocks of a group."""
+        superblock = self._superblock
+        first = superblock.first_data_block + number * superblock.blocks_per_group
+        return range(first, min(first + superblock.blocks_per_group, superblock.block_count))
 
     @property
     def inode_table_blocks(self) -> int:

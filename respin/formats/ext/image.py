@@ -10,10 +10,11 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 from respin.byteview import ByteView
 from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.content import DataRange, ExtFileView
-from respin.formats.ext.directory import ExtEntry, inline_areas, parse_directory
-from respin.formats.ext.groups import MetadataRange
-from respin.formats.ext.inode import ROOT, ExtInode
+from respin.formats.ext.directory import ExtEntry, inline_areas, parse_directory, parse_dots
+from respin.formats.ext.groups import Groups, MetadataRange
+from respin.formats.ext.inode import ROOT, ExtInode, Slot
 from respin.formats.ext.inodes import Inodes
+from respin.formats.ext.mapping import Run
 from respin.formats.ext.plain import PlainInode
 from respin.formats.ext.superblock import ExtSuperblock, read_superblock
 from respin.formats.ext.walk import WalkGuard
@@ -123,6 +124,33 @@ class ExtImage(TreeByPath[ExtInode, ExtEntry]):
     def mapping_ranges(self, inode: ExtInode) -> Sequence[Tuple[int, int]]:
         """(byte offset, length) of the blocks that describe an inode outside its slot: block map, attributes."""
         return self._inodes.mapping_ranges(inode)
+
+    @property
+    def groups(self) -> Groups:
+        """The block groups."""
+        return self._inodes.groups
+
+    def allocation(self, inode: ExtInode) -> Tuple[Sequence[Run], Sequence[int]]:
+        """All that an inode takes but its attribute block: runs of content, also of what is unwritten or lies beyond
+        its end, and the numbers of the blocks that its map takes.
+        """
+        return self._inodes.allocation(inode)
+
+    def dots(self, inode: ExtInode) -> Tuple[int, int]:
+        """The inode numbers that a directory names as itself and as the directory above."""
+        where = f"{self.view.name}, directory inode {inode.number}"
+        if inode.is_inline:
+            return inode.number, int.from_bytes(inode.block_area[:4], "little")
+        block = next(iter(self._blocks(inode, where)), b"")
+        return parse_dots(block, where, has_file_type="filetype" in self.superblock.features)
+
+    def slot(self, number: int) -> Slot:
+        """What the slot of inode ``number`` says of whether it is in use; MalformedError if there is none."""
+        return self._inodes.slot(number)
+
+    def numbers_in_use(self, first_group: int = 0) -> Iterator[int]:
+        """The numbers of all inodes, from a block group on, with a link count, reachable or not, sound or not."""
+        return self._inodes.in_use(first_group)
 
     def inode_location(self, number: int) -> int:
         """The byte where inode ``number`` lies; it takes ``superblock.inode_size`` bytes."""

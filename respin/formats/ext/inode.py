@@ -24,8 +24,18 @@ BLOCK_AREA = 40  # offset of i_block in the inode
 BLOCK_AREA_SIZE = 60
 
 _BASE = struct.Struct("<HHIiiiIHHIII60sIIIIHHHHHH")
+_SLOT = struct.Struct("<H18xI2xH")
 _EXTRA = struct.Struct("<HHIIIiI")
+_WITH_CRTIME = 20  # bytes of it, at least
 assert _BASE.size == BASE_SIZE
+
+
+class Slot(NamedTuple):
+    """What decides whether a slot is in use: st_mode, link count (0: it is not), time of deletion (0: never)."""
+
+    mode: int
+    links: int
+    deleted: int
 
 
 class ExtInode(NamedTuple):
@@ -80,6 +90,12 @@ class ExtInode(NamedTuple):
         return bool(self.flags & INLINE_DATA_FLAG)
 
 
+def parse_slot(raw: bytes, at: int = 0) -> Slot:
+    """The same of the slot that begins at byte ``at`` of ``raw``."""
+    mode, deleted, links = _SLOT.unpack_from(raw, at)
+    return Slot(mode, links, deleted)
+
+
 def parse_inode(raw: bytes, number: int, *, block_size: int, large_directories: bool, huge_files: bool) -> ExtInode:
     """The inode in the ``raw`` bytes of its slot. Never fails: what makes no sense shows when it is used."""
     (
@@ -120,14 +136,15 @@ def parse_inode(raw: bytes, number: int, *, block_size: int, large_directories: 
     if len(raw) >= BASE_SIZE + 4:
         (extra,) = struct.unpack_from("<H", raw, BASE_SIZE)
         extra = extra if extra % 4 == 0 and BASE_SIZE + extra <= len(raw) else 0
-        if extra >= 24 and len(raw) >= BASE_SIZE + _EXTRA.size:
-            _size, _sum, ctime_extra, mtime_extra, atime_extra, crtime, crtime_extra = _EXTRA.unpack_from(
-                raw, BASE_SIZE
-            )
+        if extra:  # fields that it has no room for are zeros
+            fields = raw[BASE_SIZE : BASE_SIZE + extra].ljust(_EXTRA.size, b"\0")
+            _size, _sum, ctime_extra, mtime_extra, atime_extra, born, crtime_extra = _EXTRA.unpack_from(fields)
+            crtime = born if extra >= _WITH_CRTIME else None
             ctime, ctime_nsec = _time(ctime, ctime_extra)
             mtime, mtime_nsec = _time(mtime, mtime_extra)
             atime, atime_nsec = _time(atime, atime_extra)
-            crtime, crtime_nsec = _time(crtime, crtime_extra)
+            if crtime is not None:
+                crtime, crtime_nsec = _time(crtime, crtime_extra)
         extended = raw[BASE_SIZE + extra :] if extra else b""
     rdev = 0
     if kind in (stat.S_IFCHR, stat.S_IFBLK):

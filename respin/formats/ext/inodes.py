@@ -16,9 +16,11 @@ from respin.formats.ext.inode import (
     EXTENTS_FLAG,
     REFUSED_FLAGS,
     ExtInode,
+    Slot,
     parse_inode,
+    parse_slot,
 )
-from respin.formats.ext.mapping import BlockMap, one_piece
+from respin.formats.ext.mapping import BlockMap, Run, one_piece
 from respin.formats.ext.plain import PlainInode, PlainSlots
 from respin.formats.ext.superblock import ExtSuperblock
 from respin.formats.ext.xattr import INLINE_DATA, in_inode_attributes, parse_block, parse_in_inode
@@ -53,6 +55,23 @@ class Inodes:
 
     def read(self, number: int) -> ExtInode:
         """Inode ``number``. Raises MalformedError for a deleted one, UnsupportedError for encrypted and such."""
+        chunk, at = self._chunk(number)
+        inode = self._parse(chunk, at, number)
+        if inode.flags & REFUSED_FLAGS:
+            raise UnsupportedError(
+                f"inode {number} is encrypted, case-folded or fs-verity protected (flags {inode.flags:#x})",
+                where=self.view.name,
+                finding="ext-features",
+            )
+        return inode
+
+    def slot(self, number: int) -> Slot:
+        """What the slot of inode ``number`` says of whether it is in use."""
+        chunk, at = self._chunk(number)
+        return parse_slot(chunk, at)
+
+    def _chunk(self, number: int) -> Tuple[bytes, int]:
+        """A piece of an inode table with inode ``number``, and where in it that lies."""
         offset = self.location(number)
         start = offset - offset % _CHUNK  # inodes and chunks are powers of two, so none straddles a boundary
         chunk = self._chunks.get(start)
@@ -63,14 +82,13 @@ class Inodes:
                 self._chunks.popitem(last=False)
         else:
             self._chunks.move_to_end(start)
-        inode = self._parse(chunk, offset - start, number)
-        if inode.flags & REFUSED_FLAGS:
-            raise UnsupportedError(
-                f"inode {number} is encrypted, case-folded or fs-verity protected (flags {inode.flags:#x})",
-                where=self.view.name,
-                finding="ext-features",
-            )
-        return inode
+        return chunk, offset - start
+
+    def in_use(self, first_group: int) -> Iterator[int]:
+        """The numbers of all inodes from a group on whose link count is not 0, whatever else stands there."""
+        size = self.superblock.inode_size
+        for number, _location, chunk in self._pieces(first_group):
+            yield from (number + at // size for at in range(0, len(chunk), size) if parse_slot(chunk, at).links)
 
     def used(self) -> Iterator[List[ExtInode]]:
         """All inodes in use, a piece of an inode table at a time; those that :meth:`read` would refuse are left out."""
@@ -86,10 +104,10 @@ class Inodes:
             plain, places = slots.sort(chunk, number, location)
             yield plain, self._parse_all(chunk, number, places)
 
-    def _pieces(self) -> Iterator[Tuple[int, int, bytes]]:
+    def _pieces(self, first_group: int = 0) -> Iterator[Tuple[int, int, bytes]]:
         """The inode tables a piece at a time, but for empty ones: number of the first inode, byte in the image."""
         size, per_group = self.superblock.inode_size, self.superblock.inodes_per_group
-        for group in range(self.superblock.group_count):
+        for group in range(first_group, self.superblock.group_count):
             first = group * per_group + 1
             table = self.location(first)
             for start in range(0, per_group * size, _CHUNK):
@@ -185,6 +203,13 @@ class Inodes:
         if inode.xattr_block:
             blocks.append(inode.xattr_block)
         return [(block * size, size) for block in sorted(blocks)]
+
+    def allocation(self, inode: ExtInode) -> Tuple[List[Run], List[int]]:
+        """The runs of blocks that content takes, unwritten or beyond the end, too, and the blocks of the map."""
+        if inode.is_inline or _is_fast(inode) or not (inode.is_file or inode.is_directory or inode.is_symlink):
+            return [], []
+        block_map = BlockMap(self.view, self.superblock, inode)
+        return list(block_map.allocated()), block_map.visited
 
     def _parse(self, chunk: bytes, at: int, number: int) -> ExtInode:
         return parse_inode(

@@ -26,11 +26,15 @@ _MOST_NODES = 1 << 17  # of 256 pointers or more each: enough for 32 GiB in bloc
 
 @dataclass(frozen=True)
 class Run:
-    """``count`` blocks of a file from its block ``logical`` on; ``physical`` is None where they read as zeros."""
+    """``count`` blocks of a file from its block ``logical`` on; ``physical`` is None where they read as zeros.
+
+    ``reserved`` is where they lie all the same, if they are allocated and not written yet.
+    """
 
     logical: int
     count: int
     physical: Optional[int]
+    reserved: Optional[int] = None
 
 
 def one_piece(inode: ExtInode, superblock: ExtSuperblock) -> Optional[int]:
@@ -64,7 +68,7 @@ class BlockMap:
         for run in self._checked_runs(end):
             if run.logical >= end:
                 break  # allocated beyond the end of the file
-            run = Run(run.logical, min(run.count, end - run.logical), run.physical)
+            run = Run(run.logical, min(run.count, end - run.logical), run.physical)  # unwritten: zeros like any other
             if last is not None:
                 if _continues(last, run):
                     last = Run(last.logical, last.count + run.count, last.physical)
@@ -76,13 +80,17 @@ class BlockMap:
 
     def nodes(self) -> List[int]:
         """The numbers of the blocks that the map itself takes, also for what is allocated beyond the file's end."""
-        for _run in self._checked_runs(1 << 32):
+        for _run in self.allocated():
             pass
         return sorted(self._nodes)
 
+    def allocated(self) -> Iterator[Run]:
+        """All runs that take blocks, unwritten ones and those beyond the file's end, too."""
+        return self._checked_runs(1 << 32)
+
     @property
     def visited(self) -> List[int]:
-        """The numbers of the blocks of the map that were read for what :meth:`runs` or :meth:`nodes` gave."""
+        """The numbers of the blocks of the map that were read for what was asked for last."""
         return sorted(self._nodes)
 
     def roots(self) -> List[int]:
@@ -105,7 +113,7 @@ class BlockMap:
             if run.logical < at:
                 raise self._bad("its extents overlap or are out of order")
             at = run.logical + run.count
-            blocks += run.count if run.physical is not None else 0
+            blocks += run.count
             if blocks > self._superblock.block_count:
                 raise self._bad("it has more blocks than the file system")
             if count >= _MOST_RUNS:
@@ -120,8 +128,12 @@ class BlockMap:
         magic, entries, most, depth = struct.unpack_from("<HHHH", node)
         if magic != _EXTENT_MAGIC or entries > most or not most or 12 + 12 * most > len(node):
             raise self._bad("a node of its extent tree is damaged")
+        if depth and not entries:
+            raise self._bad("its extent tree leads nowhere")
         if depth > _EXTENT_DEPTH or (depth_due is not None and depth != depth_due):
             raise self._bad(f"its extent tree has depth {depth}")
+        if depth_due is not None and entries and struct.unpack_from("<I", node, 12) != (covered.start,):
+            raise self._bad("the index of its extents does not say where they begin")
         for number in range(entries):
             at = 12 + 12 * number
             if depth:
@@ -132,15 +144,14 @@ class BlockMap:
                 yield from self._extent_node(self._node(low | high << 32), depth - 1, range(first, end))
                 continue
             logical, count, high, low = struct.unpack_from("<IHHI", node, at)
-            physical: Optional[int] = low | high << 32
+            physical = low | high << 32
             written = count <= _UNWRITTEN
             count = count if written else count - _UNWRITTEN
-            assert physical is not None
             if not count or not 0 < physical <= self._superblock.block_count - count:
                 raise self._bad(f"an extent of {count} blocks from block {physical} lies outside the file system")
             if logical < covered.start or logical + count > covered.stop:
                 raise self._bad("the index of its extents does not lead to them")
-            yield Run(logical, count, physical if written else None)
+            yield Run(logical, count, physical) if written else Run(logical, count, None, physical)
 
     def _indirect(self, end: int) -> Iterator[Run]:
         pointers = struct.unpack("<15I", self._inode.block_area)

@@ -11,7 +11,7 @@ import stat
 import struct
 from typing import Dict, List, Optional, Sequence
 
-from respin.errors import MalformedError
+from respin.errors import MalformedError, UnsupportedError
 from respin.formats.ext.checksums import Checksums
 from respin.formats.ext.directory import parse_directory
 from respin.formats.ext.htree import INDEX_FLAG, Index
@@ -19,6 +19,7 @@ from respin.formats.ext.image import ExtImage
 from respin.formats.ext.inode import BASE_SIZE, BLOCK_AREA_SIZE, EA_INODE_FLAG, EXTENTS_FLAG, ExtInode
 from respin.formats.ext.superblock import OFFSET, SIZE
 from respin.formats.ext.xattr import INLINE_DATA, block_order, in_inode_attributes, in_inode_order
+from respin.limits import LIMITS
 
 FINDING = "not-as-the-kernel"
 # What is noted with a name, by the type bits of st_mode (Linux Documentation/filesystems/ext4/directory.rst).
@@ -53,7 +54,10 @@ class Shown:
 
         Without ``slot`` its own bytes are not judged: they are known.
         """
-        problem = (self._slot(inode) if slot else None) or self._outside(inode)
+        try:
+            problem = (self._slot(inode) if slot else None) or self._outside(inode)
+        except MalformedError as error:
+            raise self._refused(inode.number, error.what) from error
         if problem is None and inode.is_directory and not inode.is_inline:
             problem = self._directory(inode)
         if problem is not None:
@@ -93,8 +97,22 @@ class Shown:
         names = [one.name for one in in_inode_attributes(inode.extended, where)]
         if inode.is_inline and ("inline_data" not in self._features or INLINE_DATA not in names):
             return "it is said to have its content in itself"
-        if inode.is_symlink and not inode.is_inline and self._is_fast(inode) != _is_read_as_fast(inode):
+        if inode.is_inline and inode.is_directory and inode.size != BLOCK_AREA_SIZE + self._inline_rest(inode, where):
+            return f"its names take other than {inode.size} bytes"  # the kernel goes by what there is
+        return self._target(inode) if inode.is_symlink and not inode.is_inline else None
+
+    @staticmethod
+    def _inline_rest(inode: ExtInode, where: str) -> int:
+        """How much of inline content lies in an attribute."""
+        return sum(one.size for one in in_inode_attributes(inode.extended, where) if one.name == INLINE_DATA)
+
+    def _target(self, inode: ExtInode) -> Optional[str]:
+        """Whether the kernel finds the same target of a link; it wants it to end in its inode or its first block."""
+        if self._is_fast(inode) != _is_read_as_fast(inode):
             return f"its target of {inode.size} bytes does not lie where its {inode.sectors} sectors say"
+        fast = _is_read_as_fast(inode)
+        if inode.block_area[inode.size] if fast else inode.size >= self._image.superblock.block_size:
+            return f"its target does not end after {inode.size} bytes"
         return None
 
     def _is_fast(self, inode: ExtInode) -> bool:
@@ -149,6 +167,11 @@ class Shown:
         return index.problem(names)
 
     def _blocks(self, inode: ExtInode) -> List[Optional[bytes]]:
+        if inode.size > LIMITS.ext_directory:
+            raise UnsupportedError(
+                f"the directory has {inode.size} bytes, more than the limit",
+                where=f"{self._image.view.name}, directory inode {inode.number}",
+            )
         size = self._image.superblock.block_size
         found: List[Optional[bytes]] = []
         for offset, length in self._image.data_ranges(inode):

@@ -29,6 +29,8 @@ _ENTRY = struct.Struct("<BBHIII")
 _BLOCK_HEADER = 32
 _MOST_VALUE = 64 * KiB
 _ACL_NAMES = ("system.posix_acl_access", "system.posix_acl_default")
+_NAMED = (1, 4, 6)  # user, trusted, security
+_INLINE = (7, b"data")
 _ACL_USER, _ACL_GROUP = 2, 8
 
 ValueReader = Callable[[int, int], bytes]
@@ -54,9 +56,9 @@ def block_order(block: bytes, where: str) -> Sequence[Tuple[int, int, bytes]]:
 
 
 def in_inode_order(area: bytes, where: str) -> Sequence[Tuple[int, int, bytes]]:
-    """The same for those in an inode, whose order does not matter. Both raise MalformedError for values among entries,
-    which the kernel refuses."""
-    used = len(area) >= 8 and struct.unpack_from("<I", area)[0] == MAGIC
+    """The same for those in an inode, whose order does not matter. Both raise MalformedError for what the kernel
+    refuses or does not find: values among entries, entries without an end, a name that it would spell differently."""
+    used = len(area) >= 4 and struct.unpack_from("<I", area)[0] == MAGIC
     return _order(area, 4, 4, where) if used else ()
 
 
@@ -65,11 +67,28 @@ def _order(area: bytes, at: int, values: int, where: str) -> Sequence[Tuple[int,
     attributes = list(_attributes(area, at, values, where))
     for _ in attributes:
         length, index = area[at], area[at + 1]
-        found.append((index, length, area[at + _ENTRY.size : at + _ENTRY.size + length]))
+        name = area[at + _ENTRY.size : at + _ENTRY.size + length]
+        if b"\0" in name or not _is_found(index, name):
+            raise _bad(where, f"the name {name!r} of kind {index}")
+        found.append((index, length, name))
         at += _ENTRY.size + -(-length // 4) * 4
-    if any(one.size and not one.inode and one.offset < at + 4 for one in attributes):
-        raise _bad(where, "a value lies among the entries")
+    if at + 4 > len(area):
+        raise _bad(where, "its entries have no end")
+    for one in attributes:
+        if one.size and not one.inode and one.offset < at + 4:
+            raise _bad(where, "a value lies among the entries")
+        if not one.inode and one.offset + -(-one.size // 4) * 4 > len(area):  # the kernel counts in steps of four
+            raise _bad(where, "a value leaves its area")
     return found
+
+
+def _is_found(index: int, name: bytes) -> bool:
+    """Whether the kernel looks for an attribute under that index and name; one attribute can be spelled in several
+    ways, of which it knows one.
+    """
+    if _PREFIXES[index] in _ACL_NAMES:
+        return not name
+    return bool(name) if index in _NAMED else (index, name) == _INLINE
 
 
 class Attribute(NamedTuple):

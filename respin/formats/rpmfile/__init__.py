@@ -15,7 +15,7 @@ what is in it is known from the signed header.
 from __future__ import annotations
 
 from respin.formats.rpmfile.header import Header
-from respin.formats.rpmfile.model import Dependency, FileEntry, RpmHeader, Scriptlet
-from respin.formats.rpmfile.package import RpmFile
+from respin.formats.rpmfile.model import Dependency, FileEntry, PackageInfo, RpmHeader, Scriptlet
+from respin.formats.rpmfile.package import PackageSignature, RpmFile
 
-__all__ = ["Dependency", "FileEntry", "Header", "RpmFile", "RpmHeader", "Scriptlet"]
+__all__ = ["Dependency", "FileEntry", "Header", "PackageInfo", "PackageSignature", "RpmFile", "RpmHeader", "Scriptlet"]

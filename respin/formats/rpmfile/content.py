@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from respin import safepath
+from respin.digest import sha256_hex
 from respin.errors import MalformedError
 from respin.formats.rpmfile import tags
 from respin.formats.rpmfile.header import Header
-from respin.formats.rpmfile.model import Dependency, FileEntry, RpmHeader
+from respin.formats.rpmfile.model import Dependency, FileEntry, PackageInfo, RpmHeader
 from respin.formats.rpmfile.scripts import scriptlets
 from respin.limits import LIMITS
 
@@ -20,32 +21,48 @@ _IDENTIFIER = re.compile(r"[^\s/]+")
 _HEX = re.compile(r"[0-9a-f]*")
 
 
+def package_info(header: Header, *, where: str) -> PackageInfo:
+    """What a main header says of the package as a whole; its lists of files, which may be long, are not looked at.
+
+    Raises MalformedError for a name that is not acceptable.
+    """
+    return PackageInfo(**_info(header, where))
+
+
 def rpm_header(header: Header, *, where: str) -> RpmHeader:
     """What a main header says. Raises MalformedError when lists disagree or a name or path is not acceptable."""
-    is_source = tags.SOURCERPM not in header
+    info = _info(header, where)
     return RpmHeader(
-        name=_identifier(header, tags.NAME, where),
-        epoch=header.integer(tags.EPOCH),
-        version=_identifier(header, tags.VERSION, where),
-        release=_identifier(header, tags.RELEASE, where),
-        arch=_identifier(header, tags.ARCH, where),
+        **info,
         os=header.string(tags.OS),
-        summary=header.string(tags.SUMMARY),
-        vendor=header.string(tags.VENDOR),
-        license=header.string(tags.LICENSE),
-        sourcerpm=header.string(tags.SOURCERPM),
-        files=_files(header, is_source=is_source, where=where),
+        files=_files(header, is_source=info["is_source"], where=where),
         scriptlets=scriptlets(header, where=where),
         requires=_dependencies(header, tags.REQUIRES, where),
-        provides=_dependencies(header, tags.PROVIDES, where),
         conflicts=_dependencies(header, tags.CONFLICTS, where),
         obsoletes=_dependencies(header, tags.OBSOLETES, where),
         payload_digest=_payload_digest(header, where),
         payload_digest_algorithm=_algorithm(header.integer(tags.PAYLOADDIGESTALGO), "sha256", where),
-        is_source=is_source,
         format=header.integer(tags.RPMFORMAT) or 4,
         raw=header.raw,
     )
+
+
+def _info(header: Header, where: str) -> Dict[str, Any]:
+    """The fields of a PackageInfo."""
+    return {
+        "name": _identifier(header, tags.NAME, where),
+        "epoch": header.integer(tags.EPOCH),
+        "version": _identifier(header, tags.VERSION, where),
+        "release": _identifier(header, tags.RELEASE, where),
+        "arch": _identifier(header, tags.ARCH, where),
+        "summary": header.string(tags.SUMMARY),
+        "vendor": header.string(tags.VENDOR),
+        "license": header.string(tags.LICENSE),
+        "sourcerpm": header.string(tags.SOURCERPM),
+        "provides": _dependencies(header, tags.PROVIDES, where),
+        "is_source": tags.SOURCERPM not in header,
+        "sha256": sha256_hex(header.raw),
+    }
 
 
 def _identifier(header: Header, tag: int, where: str) -> str:

@@ -19,6 +19,7 @@ MAGIC = b"\x8e\xad\xe8\x01\0\0\0\0"
 INTRO_SIZE = 16
 _ENTRY = struct.Struct(">IIiI")
 CHAR, INT8, INT16, INT32, INT64, STRING, BINARY, STRING_ARRAY, I18N_STRING = range(1, 10)
+_WINDOW = 4096  # bytes of strings that are looked at together; a package can have a hundred thousand
 _WIDTH = {CHAR: 1, INT8: 1, INT16: 2, INT32: 4, INT64: 8, BINARY: 1}
 _FORMAT = {CHAR: "B", INT8: "B", INT16: "H", INT32: "I", INT64: "Q"}
 
@@ -157,12 +158,15 @@ def _entries(raw: bytes, store: int, where: str) -> Dict[int, Entry]:
 
 
 def _end_of_strings(raw: bytes, position: int, count: int, tag: int, where: str) -> int:
-    for _ in range(count):
-        terminator = raw.find(b"\0", position)
-        if terminator < 0:
+    while True:
+        window = raw[position : position + _WINDOW]
+        if not window:
             _refuse(f"a string of tag {tag} has no end", where)
-        position = terminator + 1
-    return position
+        ends = window.count(b"\0")
+        if ends >= count:
+            return position + len(window) - len(window.split(b"\0", count)[count])
+        count -= ends
+        position += len(window)
 
 
 def _check_region(raw: bytes, store: int, index_length: int, *, signature: bool, where: str) -> None:

@@ -78,11 +78,10 @@ class Dependency:
 
 
 @dataclass(frozen=True)
-class RpmHeader:
-    """The main header. ``raw`` is its exact bytes with the 16-byte intro, which is what header signatures cover.
+class PackageInfo:
+    """What a main header says of a package as a whole, and what it provides: all that is asked of installed ones.
 
-    ``payload_digest`` is lower-case hex over the compressed payload by ``payload_digest_algorithm``, "" if there is
-    none. ``format`` is 4, or 6 for packages that say so.
+    ``sha256`` (hex) is the digest of its exact bytes with the 16-byte intro, which is what header signatures cover.
     """
 
     name: str
@@ -90,25 +89,36 @@ class RpmHeader:
     version: str
     release: str
     arch: str
-    os: str
     summary: str
     vendor: str
     license: str
     sourcerpm: str
-    files: Tuple[FileEntry, ...]
-    scriptlets: Tuple[Scriptlet, ...]
-    requires: Tuple[Dependency, ...]
     provides: Tuple[Dependency, ...]
-    conflicts: Tuple[Dependency, ...]
-    obsoletes: Tuple[Dependency, ...]
-    payload_digest: str
-    payload_digest_algorithm: str
     is_source: bool
-    format: int
-    raw: bytes
+    sha256: str
 
     @property
     def nevra(self) -> str:
         """``name-[epoch:]version-release.arch``; the arch of a source package is ``src``."""
         epoch = f"{self.epoch}:" if self.epoch is not None else ""
         return f"{self.name}-{epoch}{self.version}-{self.release}.{'src' if self.is_source else self.arch}"
+
+
+@dataclass(frozen=True)
+class RpmHeader(PackageInfo):
+    """The whole main header. ``raw`` are its exact bytes.
+
+    ``payload_digest`` is lower-case hex over the compressed payload by ``payload_digest_algorithm``, "" if there is
+    none. ``format`` is 4, or 6 for packages that say so.
+    """
+
+    os: str
+    files: Tuple[FileEntry, ...]
+    scriptlets: Tuple[Scriptlet, ...]
+    requires: Tuple[Dependency, ...]
+    conflicts: Tuple[Dependency, ...]
+    obsoletes: Tuple[Dependency, ...]
+    payload_digest: str
+    payload_digest_algorithm: str
+    format: int
+    raw: bytes

@@ -5,6 +5,7 @@ What one of them refuses is read as an error on the Node, so that files which ev
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Iterable, Iterator, Sequence, Tuple
 
 from respin.formats.squashfs.corrupt import CorruptBlock
@@ -31,9 +32,10 @@ def require_decodable(image: SquashfsImage, places: Iterable[Place]) -> None:
 def of_file(image: SquashfsImage, file: SquashfsFile, known: Sequence[bool] = (), start: int = 0) -> Iterator[Place]:
     """The compressed blocks of a file from byte ``start`` of the image on, but for those that are ``known``."""
     size = image.block_size
-    for number, block in enumerate(file.blocks):
-        is_known = number < len(known) and known[number]
-        if block.stored_size and block.is_compressed and not is_known and block.offset >= start:
+    count = len(file.blocks)
+    for number in (number for number, is_known in zip_longest(range(count), known[:count]) if not is_known):
+        block = file.blocks[number]
+        if block.stored_size and block.is_compressed and block.offset >= start:
             yield block.offset, block.stored_size, size
     if file.fragment is not None:
         fragment = image.fragments[file.fragment.fragment]
