@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -22,6 +23,8 @@ def main() -> None:
     arguments = _arguments()
     directory = arguments.dir.resolve()
     name = f"{arguments.size.lower()}-{arguments.root}-{arguments.compressor}"
+    name += f"-{arguments.packages}" if arguments.packages else ""
+    shape = replace(SHAPES[arguments.size], packages=arguments.packages)
     world, work = arguments.world or directory / "world", directory / f"work-{name}"
     iso, note = work / "node/node.iso", work / "made.json"
     try:
@@ -31,7 +34,7 @@ def main() -> None:
             if arguments.world is None:
                 quickstart = arguments.checkout / "examples/quickstart"
                 measure((quickstart, "--dir", world), log=work / "quickstart.log")
-            roots = bignode.Roots(world, work / "node", SHAPES[arguments.size])
+            roots = bignode.Roots(world, work / "node", shape)
             _, inodes = roots.node(iso.name, _keys(world)["base"], arguments.root, arguments.compressor)
             note.write_text(json.dumps({"inodes": inodes}))
         if arguments.prepare:
@@ -69,6 +72,7 @@ def _measure(arguments: argparse.Namespace, world: Path, work: Path, iso: Path, 
         "schema": "respin.benchmark/1",
         "size": arguments.size,
         "root": arguments.root,
+        "packages": arguments.packages,
         "compressor": arguments.compressor,
         "iso_bytes": iso.stat().st_size,
         "processors": os.cpu_count(),
@@ -83,6 +87,7 @@ def _table(results: Dict[str, Any]) -> str:
     unit = results["costs"]["cp"]["wall"] + results["costs"]["sha256"]["wall"]
     lines = [
         f"{results['size']} Node, {results['root']} root, {results['inodes']} inodes, {results['compressor']},"
+        f" {results['packages']} packages more in its RPM database,"
         f" {results['iso_bytes'] / 1e6:.0f} MB;"
         f" {results['processors']} processors, load {results['load']}",
         "",
@@ -106,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", choices=tuple(SHAPES), default="SMALL", help="SMALL: the example Node as it is")
     parser.add_argument("--root", choices=("nested", "flat"), default="nested", help="flat: only as root")
     parser.add_argument("--compressor", choices=tuple(bignode.COMPRESSORS), default="gzip", help="of the root image")
+    parser.add_argument("--packages", type=int, default=0, help="more of them in the RPM database, with 100 files each")
     parser.add_argument("--dir", type=Path, default=Path("build/benchmark"), help="where to work (REAL needs 12 GB)")
     parser.add_argument("--world", type=Path, help="a directory that examples/quickstart has filled, to save its time")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is measured; the best counts")

@@ -11,10 +11,12 @@ import random
 import re
 import shutil
 import stat
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
+
+import recorded
+from running import run
 
 MiB = 1 << 20
 LABEL = "example-node-1.0"  # as in examples/node/build
@@ -34,12 +36,13 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 class Shape:
     """What a root holds beside the example's own: ``size`` bytes in ``inodes`` files (None: as many as that takes).
 
-    ``free`` bytes are left free in a nested image for what a plugin brings.
+    ``free`` bytes are left free in a nested image for what a plugin brings. ``packages`` more are in its RPM database.
     """
 
     size: int = 0
     inodes: Optional[int] = None
     free: int = 512 * MiB
+    packages: int = 0
 
 
 # The large Node of benchmarks/run: a 4 GiB image in the classic layout.
@@ -93,6 +96,14 @@ class Roots:
             run("resize2fs", image)
             _write_all(payload, image)
             run("e2fsck", "-fn", image)
+        if shape.packages:
+            database = self._work / "rpmdb" / Path(recorded.DATABASE).name
+            database.parent.mkdir()
+            run("debugfs", "-R", f"dump /{recorded.DATABASE} {database}", image)
+            recorded.record(database, self._work / "packages", shape.packages)
+            orders = f"rm /{recorded.DATABASE}\nwrite {database} /{recorded.DATABASE}\n"
+            run("debugfs", "-w", "-f", "-", image, stdin=orders.encode("ascii"))
+            run("e2fsck", "-fn", image)
         return directory
 
     def _flat(self) -> Path:
@@ -112,6 +123,8 @@ class Roots:
         run("rm", "-rf", self._work / "unpacked", directory / "lost+found")
         if self._shape.size or self._shape.inodes:
             run("cp", "-a", self._filled(), directory / PLACE)
+        if self._shape.packages:
+            recorded.record(directory / recorded.DATABASE, self._work / "packages", self._shape.packages)
         return directory
 
     def _filled(self) -> Path:
@@ -163,14 +176,6 @@ def master(tree: Path, output: Path) -> List[Tuple[object, ...]]:
         ("isohybrid", "--uefi", output),
         ("implantisomd5", output),
     ]
-
-
-def run(*argv: object, stdin: bytes = b"", accept: int = 0) -> bytes:
-    """The output of a program that must succeed."""
-    done = subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, check=False)
-    if done.returncode > accept:
-        raise SystemExit(f"{argv[0]}: {done.returncode}\n{done.stderr.decode('utf-8', 'replace')[-2000:]}")
-    return done.stdout
 
 
 def text(seed: int, size: int) -> str:

@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import bignode
 from measuring import Cost, measure
@@ -58,39 +58,37 @@ class NodeCosts:
 def measure_node(
     respin: Path, world: Path, work: Path, iso: Path, key: str, bundles: Sequence[Path], repeat: int
 ) -> NodeCosts:
-    """Measure on ``iso``; ``key`` signs the statements. What is restored must be the vendor's ISO, bit for bit."""
+    """Measure on ``iso``; ``key`` signs the statements. What is restored must be the vendor's ISO, bit for bit.
+
+    Each of ``repeat`` rounds measures everything once: a machine that becomes slower meanwhile does so for all.
+    """
     log, copy, output, stock = work / "log", work / "copy.iso", work / "respun.iso", work / "stock.iso"
     plugins = [argument for bundle in bundles for argument in ("--plugin", bundle)]
     base = ("--base", iso, "--base-checksum", f"{iso}.CHECKSUM", "--trust", world / "trust")
     sign = ("--sign-key", key, "--gnupg-home", world / "gnupg")
     build = (respin, "build", *base, *plugins, *sign, "-o", output, "--force")
-    steps: List[Dict[str, float]] = []
-
-    def best(make: Callable[[], Cost], steps_of: Optional[str] = None) -> Cost:
-        costs = []
-        for _ in range(repeat):
-            costs.append(make())
-            if steps_of:
-                steps.append(_steps(log))
-        return min(costs, key=lambda cost: cost.wall)
-
-    _warm(iso)
-    costs = {
-        "cp": best(lambda: measure(("sh", "-c", 'cp "$0" "$1" && sync "$1"', iso, copy), log=log)),
-        "sha256": best(lambda: measure((sys.executable, "-c", SHA256, iso), log=log)),
-        "respin build": best(lambda: measure(build, log=log), "build"),
+    programs: Dict[str, Sequence[Union[str, Path]]] = {
+        "cp": ("sh", "-c", 'cp "$0" "$1" && sync "$1"', iso, copy),
+        "sha256": (sys.executable, "-c", SHA256, iso),
+        "respin build": build,
+        "respin verify": (respin, "verify", output, "--trust", world / "trust"),
+        "respin restore": (respin, "restore", output, "-o", stock, "--force"),
     }
-    copy.unlink()
-    own = min(sum(one.get(title, 0.0) for title in OWN_COMPRESSION) for one in steps)
-    build_steps = steps[-1]
-    verify = (respin, "verify", output, "--trust", world / "trust")
-    costs["respin verify"] = best(lambda: measure(verify, log=log), "verify")
-    costs["respin restore"] = best(lambda: measure((respin, "restore", output, "-o", stock, "--force"), log=log))
+    rounds: Dict[str, List[Cost]] = {name: [] for name in programs}
+    steps: Dict[str, List[Dict[str, float]]] = {name: [] for name in programs}
+    _warm(iso)
+    for _ in range(repeat):
+        for name, program in programs.items():
+            rounds[name].append(measure(program, log=log))
+            steps[name].append(_steps(log))
+    costs = {name: min(found, key=lambda cost: cost.wall) for name, found in rounds.items()}
+    best = {name: steps[name][rounds[name].index(cost)] for name, cost in costs.items()}
     if (stock.stat().st_size, bignode.run("cmp", iso, stock, accept=1)) != (iso.stat().st_size, b""):
         raise SystemExit("what was restored is not the vendor's ISO")
-    for path in (stock, *work.glob(f"{output.name}*")):
+    for path in (copy, stock, *work.glob(f"{output.name}*")):
         path.unlink()
-    return NodeCosts(costs, own, build_steps, steps[-1])
+    own = sum(best["respin build"].get(title, 0.0) for title in OWN_COMPRESSION)
+    return NodeCosts(costs, own, best["respin build"], best["respin verify"])
 
 
 def _steps(log: Path) -> Dict[str, float]:
