@@ -33,7 +33,7 @@ _MFUSEPY = "python module mfusepy"
 # What it takes to show a root through FUSE, by the way the ISO holds it.
 _WAYS: Mapping[str, Sequence[str]] = {
     "nested": (FUSE, "fuse2fs", _MFUSEPY),
-    "flat": (FUSE, "squashfuse", _MFUSEPY),
+    "flat": (FUSE, "squashfuse_ll", _MFUSEPY),
 }
 _UNPACKED = {
     "nested": "its image is unpacked to the temporary directory, its files to memory",

@@ -31,7 +31,7 @@ PACKAGES: Mapping[str, "tuple[str, str]"] = {
     "resize2fs": ("e2fsprogs", "e2fsprogs"),
     "newuidmap": ("uidmap", "shadow-utils"),
     "newgidmap": ("uidmap", "shadow-utils"),
-    "squashfuse": ("squashfuse", "squashfuse (from EPEL)"),
+    "squashfuse_ll": ("squashfuse", "squashfuse (from EPEL)"),
 }
 
 

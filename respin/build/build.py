@@ -106,7 +106,6 @@ def build(request: BuildRequest, progress: Progress = SILENT, begun: Optional[Di
             plan = plan_for(node, bundles, workspace, request.epoch)
             # Beside the judging, and beside the sandbox, which the main thread waits for
             taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
-            looking = beside.submit(look_through, start.view, trust)
             toolchain = beside.submit(_toolchain, plan)
             if signer is not None:  # what is wrong with the keyring is raised where it is used
                 beside.submit(trust.keyring, Role.RESPIN, workspace.path)
@@ -118,6 +117,8 @@ def build(request: BuildRequest, progress: Progress = SILENT, begun: Optional[Di
                 edit = derive_medium(plan, medium)
                 marks = derive_marks(plan, medium)
         base = verified()
+        # Not earlier, when every processor has something to do: now the main thread waits for the sandbox.
+        looking = beside.submit(look_through, start.view, trust)
         installation = _install(request, base, plan, bundles, marks, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)

@@ -1,4 +1,4 @@
-"""A flat root image as squashfuse gets to see it: the vendor's, but for the table of extended attributes.
+"""A flat root image as squashfuse_ll gets to see it: the vendor's, but for the table of extended attributes.
 
 squashfuse (0.1.105) takes ``security.*`` for ``trusted.*``, which the kernel then lists and does not give in a user
 namespace, so that overlayfs can copy no file up that has a label or a capability. Hence the superblock is shown without

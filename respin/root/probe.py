@@ -13,13 +13,13 @@ from respin.root import idmaps, protocol
 from respin.root.sandbox import Sandbox
 from respin.scratch import Workspace
 
-SHOWING = ("fuse2fs", "squashfuse")  # without them, or without FUSE, the root is unpacked
+SHOWING = ("fuse2fs", "squashfuse_ll")  # without them, or without FUSE, the root is unpacked
 PROGRAMS = {
     "debugfs": "changing nested roots, which are ext images",
     "e2fsck": "checking nested roots",
     "resize2fs": "nested roots that are too small",
     "fuse2fs": "showing nested roots without unpacking them",
-    "squashfuse": "showing flat roots without unpacking them",
+    "squashfuse_ll": "showing flat roots without unpacking them",
 }
 FUSE = "FUSE"
 _SANDBOX = "the sandbox"

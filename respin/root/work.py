@@ -183,7 +183,7 @@ class _Installation:
 
     def _show_flat(self, scratch: mounts.Scratch, stack: ExitStack) -> None:
         try:
-            fuse.require("squashfuse", scratch.lower)
+            fuse.require("squashfuse_ll", scratch.lower)
             stack.enter_context(flatview.mounted(self._job["iso_fd"], self._squashfs(), scratch))
         except MissingToolError as why:
             self._step(f"Unpacking the root ({why})")
