@@ -95,20 +95,12 @@ def build(request: BuildRequest, progress: Progress = SILENT, begun: Optional[Di
         if signer is not None:
             trust.require_key(Role.RESPIN, signer.fingerprint)
         start = start_from(request, trust, workspace, stack, progress, begun)
-        beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
-        stack.callback(beside.shutdown, cancel_futures=True)
-        initrds = Initrds()
         with start.verifying(progress) as verified:
             node = open_node(start.view, known(trust))
             require_recent(node.iso, node.identity, trust)
             bundles = verifying.wait(progress)
             require_every_plugin(start.had, bundles, request.remove)
             plan = plan_for(node, bundles, workspace, request.epoch)
-            # Beside the judging, and beside the sandbox, which the main thread waits for
-            taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
-            toolchain = beside.submit(_toolchain, plan)
-            if signer is not None:  # what is wrong with the keyring is raised where it is used
-                beside.submit(trust.keyring, Role.RESPIN, workspace.path)
             with progress.step("judging the plan"):
                 require_none(judge_plan(plan))
                 drivers, broken = read_drivers(plan, bundles)
@@ -117,8 +109,15 @@ def build(request: BuildRequest, progress: Progress = SILENT, begun: Optional[Di
                 edit = derive_medium(plan, medium)
                 marks = derive_marks(plan, medium)
         base = verified()
+        beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+        stack.callback(beside.shutdown, cancel_futures=True)
+        initrds = Initrds()
         # Not earlier, when every processor has something to do: now the main thread waits for the sandbox.
         looking = beside.submit(look_through, start.view, trust)
+        taken_apart = beside.submit(take_apart_early, plan, initrds, workspace.path)
+        toolchain = beside.submit(_toolchain, plan)
+        if signer is not None:  # what is wrong with the keyring is raised where it is used
+            beside.submit(trust.keyring, Role.RESPIN, workspace.path)
         installation = _install(request, base, plan, bundles, marks, workspace, sandbox, stack, progress)
         installed = installation.installed
         stack.callback(installed.changed_blocks.close)

@@ -32,7 +32,7 @@ def mounted(fd: int, image: FileView, scratch: mounts.Scratch) -> Iterator[None]
         return
     shown = CopyOnWrite(image, superblock.block_size, os.memfd_create("respin-superblock"))
     shown.write(0, replace(superblock, xattr_table=None).pack())
-    server = ViewServer(shown, scratch.view)
+    server = ViewServer(shown, scratch.view, scratch.top)
     try:
         mounts.mount_squashfs(server.path, 0, scratch.lower)
         yield

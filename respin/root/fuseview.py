@@ -16,8 +16,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from respin.errors import BuildError, MissingToolError, RespinError
 from respin.root import fuse, protocol, syscalls
-from respin.root.store import CopyOnWrite
-from respin.scratch import NO_SPACE
+from respin.root.store import CopyOnWrite, cannot_keep
 
 FILE_NAME = "root.img"
 GROWN_NAME = "grown.img"  # another name, so that nothing the kernel remembers of the first one is about it
@@ -26,13 +25,16 @@ GROWN_NAME = "grown.img"  # another name, so that nothing the kernel remembers o
 class ViewServer:
     """The serving process, seen from the one that started it."""
 
-    def __init__(self, image: CopyOnWrite, mountpoint: str) -> None:
-        """Fork, mount and wait until the file is there. Must be called while this process has one thread."""
+    def __init__(self, image: CopyOnWrite, mountpoint: str, place: str) -> None:
+        """Fork, mount and wait until the file is there. Must be called while this process has one thread.
+
+        ``place`` is the directory in which the changed blocks are kept, for messages.
+        """
         self.path = f"{mountpoint}/{FILE_NAME}"
         self._channel, theirs = protocol.pair()
         self._pid = os.fork()
         if self._pid == 0:
-            _child(image, mountpoint, theirs)
+            _child(image, mountpoint, place, theirs)
         theirs.close()
         self._expect("mounted")
 
@@ -75,13 +77,13 @@ class ViewServer:
         return message
 
 
-def _child(image: CopyOnWrite, mountpoint: str, end: socket.socket) -> None:
+def _child(image: CopyOnWrite, mountpoint: str, place: str, end: socket.socket) -> None:
     """Serve until unmounted or killed; never returns."""
     channel = protocol.Channel(end)
     try:
         syscalls.die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _serve(image, mountpoint, channel)
+        _serve(image, mountpoint, place, channel)
     except BaseException as error:  # whatever it is, the other process has to hear of it
         try:
             channel.send(protocol.describe_error(error))
@@ -91,7 +93,7 @@ def _child(image: CopyOnWrite, mountpoint: str, end: socket.socket) -> None:
         os._exit(0)
 
 
-def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> None:
+def _serve(image: CopyOnWrite, mountpoint: str, place: str, channel: protocol.Channel) -> None:
     try:
         import mfusepy  # loads libfuse: only this process should
     except (ImportError, OSError) as error:
@@ -156,7 +158,8 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             raise mfusepy.FuseOSError(errno.EIO) from error
         except OSError as error:
             if not failure:
-                failure.append(_no_room(error))
+                # The file of changed blocks is the only one that is written here.
+                failure.append(cannot_keep("the changed blocks of the root image cannot be written", place, error))
             raise mfusepy.FuseOSError(errno.EIO) from error
 
     def answer() -> None:
@@ -180,16 +183,6 @@ def _serve(image: CopyOnWrite, mountpoint: str, channel: protocol.Channel) -> No
             remedy="Linux 4.18 or newer is needed; a container needs --device /dev/fuse and must allow mounting",
             finding="no-fuse",
         ) from error
-
-
-def _no_room(error: OSError) -> BuildError:
-    """The file of changed blocks is the only one that is written here; it lies in the temporary directory."""
-    return BuildError(
-        f"the changed blocks of the root image cannot be written: {error.strerror}",
-        where="the temporary directory",
-        remedy="free some space there, or name another directory with --tmpdir",
-        finding="no-space" if error.errno in NO_SPACE else "cannot-write",
-    )
 
 
 def _answer(image: CopyOnWrite, failure: List[RespinError], question: protocol.Message) -> protocol.Message:

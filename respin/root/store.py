@@ -11,7 +11,18 @@ from typing import Dict, Mapping, Set, Tuple
 
 from respin.byteview import ByteView, check_range
 from respin.errors import BuildError
+from respin.scratch import NO_SPACE
 from respin.writing import pwrite_all
+
+
+def cannot_keep(what: str, place: str, error: OSError) -> BuildError:
+    """What to say when blocks cannot be written to the caller's temporary file in the directory ``place``."""
+    return BuildError(
+        f"{what}: {error.strerror}",
+        where=place,
+        remedy="free some space there, or name another directory with --tmpdir",
+        finding="no-space" if error.errno in NO_SPACE else "cannot-write",
+    )
 
 
 class CopyOnWrite:

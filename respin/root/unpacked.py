@@ -14,7 +14,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 from respin.errors import BuildError
 from respin.formats.squashfs.nested import NestedView
-from respin.scratch import NO_SPACE
+from respin.root.store import cannot_keep
 from respin.writing import pwrite_all
 
 _THREADS = 2
@@ -24,10 +24,11 @@ _WINDOW = 64  # blocks that are unpacked at a time
 class UnpackedImage:
     """An image in the file behind ``fd``; has the ways of :class:`respin.root.fuseview.ViewServer`.
 
-    BuildError when there is no room for it, MalformedError when a block is damaged.
+    ``place`` is the directory in which the file lies, for messages. BuildError when there is no room for it,
+    MalformedError when a block is damaged.
     """
 
-    def __init__(self, view: NestedView, fd: int) -> None:
+    def __init__(self, view: NestedView, fd: int, place: str) -> None:
         self.path = f"/proc/self/fd/{fd}"
         self.fds = (fd,)
         self._fd = fd
@@ -37,12 +38,7 @@ class UnpackedImage:
             os.ftruncate(fd, view.size)
             self._digests = _unpack(view, fd)
         except OSError as error:
-            raise BuildError(
-                f"the root image cannot be unpacked: {error.strerror}",
-                where="the temporary directory",
-                remedy="free some space there, or name another directory with --tmpdir",
-                finding="no-space" if error.errno in NO_SPACE else "cannot-write",
-            ) from error
+            raise cannot_keep("the root image cannot be unpacked", place, error) from error
 
     def set_phase(self, phase: str) -> None:
         """Nothing is read on demand, so nothing is counted."""

@@ -169,10 +169,11 @@ class _Installation:
         """The image as a file to be changed: served block by block, or all of it unpacked where there is no FUSE."""
         try:
             fuse.require("fuse2fs", scratch.lower)
-            return ViewServer(CopyOnWrite(nested, nested.block_size, self._job["result_fd"]), scratch.view)
+            image = CopyOnWrite(nested, nested.block_size, self._job["result_fd"])
+            return ViewServer(image, scratch.view, self._job["scratch"])
         except MissingToolError as why:
             self._step(f"Unpacking the root image ({why})")
-            return UnpackedImage(nested, self._job["result_fd"])
+            return UnpackedImage(nested, self._job["result_fd"], self._job["scratch"])
 
     def _show_nested(self, view: Union[ViewServer, UnpackedImage], nested: NestedView, place: str) -> None:
         if isinstance(view, ViewServer):

@@ -157,6 +157,7 @@ def run_cli(spec: Dict[str, Any]) -> None:
                 yield Advancing()
                 if timer is not None:
                     timer.cancel()
+                    timer.join()  # it may be about to do it: then it is done before this step ends
                     director.at(title, "middle")
                 director.at(title, "end")
                 record["ended"] = time.monotonic()

@@ -26,7 +26,8 @@ class Command:
     directories for inputs and outputs. ``damaged`` is the input, or the path in one, that media errors and other
     writers hit; ``makes`` what it makes. ``same`` are those that have the same bytes each time, but for a ``slots``
     range (offset, length). ``status`` is how it ends without a fault. ``guarded``: a change of the damaged input is
-    noticed until the end. ``broken`` are findings about an input that is copied before it is looked at.
+    noticed until the end. ``broken`` are further findings about it: it is copied, or changed, before it is looked at,
+    or nobody may write to it at all.
     """
 
     name: str

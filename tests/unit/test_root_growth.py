@@ -132,7 +132,8 @@ def test_an_unpacked_image_tells_the_same_changes(
     pieces = st.sampled_from([b"\0" * 300, b"new" * 99])
     writes = data.draw(st.lists(st.tuples(st.integers(0, size - 1), pieces), max_size=5))
     with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as other:
-        served, unpacked = CopyOnWrite(nested, BLOCK, one.fileno()), UnpackedImage(nested, other.fileno())
+        served = CopyOnWrite(nested, BLOCK, one.fileno())
+        unpacked = UnpackedImage(nested, other.fileno(), "/tmp")
         assert os.pread(other.fileno(), len(content) + 1, 0) == content
         served.grow(size)
         unpacked.grow(size)
