@@ -115,6 +115,8 @@ def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
         stdout=subprocess.DEVNULL,
         text=True,
         env={"PATH": os.environ["PATH"]},
+        # A shell has what it runs in the background ignore Ctrl-C, and then so does respin.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert child.stderr is not None
     for line in child.stderr:
