@@ -66,8 +66,9 @@ class TestWithAnRpmOfItsOwn:
     """The Node has an rpm that writes its database."""
 
     @pytest.fixture(scope="class", params=list(NAMES))
+    @classmethod
     def built(
-        self, request: pytest.FixtureRequest, forge: Forge, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory
+        cls, request: pytest.FixtureRequest, forge: Forge, stock_iso: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> Tuple[str, Forge, Path]:
         """Kind, the stock Node with such a database and the rpm, and a respin of it."""
         kind = request.param

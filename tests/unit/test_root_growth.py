@@ -51,7 +51,8 @@ class TestSize:
     """How far an image has to grow."""
 
     @pytest.fixture(scope="class")
-    def image(self, tmp_path_factory: pytest.TempPathFactory) -> ExtImage:
+    @classmethod
+    def image(cls, tmp_path_factory: pytest.TempPathFactory) -> ExtImage:
         path = build_ext(tmp_path_factory.mktemp("size") / "image", fs="ext4", size_mib=40, options=("-b", "1024"))
         return ExtImage.open(BytesView(path.read_bytes(), "image"))
 

@@ -60,7 +60,8 @@ class TestSpelling:
     """With surrogates, a path can spell a name in two ways: as text, and as the bytes of which the text is made."""
 
     @pytest.fixture(scope="class")
-    def stock(self, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    @classmethod
+    def stock(cls, tmp_path_factory: pytest.TempPathFactory) -> bytes:
         tree = {"é": b"x" * 5000, "d/é/x": b"y" * 3000, "other/": b""}
         image = build_ext(tmp_path_factory.mktemp("spelling") / "image", tree, size_mib=2)
         debugfs(image, "ln é other/second", "set_inode_field é links_count 2")
