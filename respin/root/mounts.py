@@ -119,7 +119,7 @@ def make_scratch(top: str, size: int) -> Scratch:
 def mount_image(image: str, mountpoint: str) -> None:
     """Mount an ext image read-only by fuse2fs: the host's kernel never parses it."""
     # fuse2fs goes to the background once it is mounted; as root of the namespace it needs no allow_other. It has one
-    # lock, so more threads (-s) would only wait for each other.
+    # lock, for which its threads would only wait: one is enough (-s).
     done = process.run(["fuse2fs", "-s", "-o", _FUSE2FS, image, mountpoint], check=False, timeout=120)
     if done.returncode != 0 or not os.path.ismount(mountpoint):
         e2fsprogs.refuse_unsupported((done.stderr + done.stdout).decode("utf-8", "replace"), "the root image")
