@@ -22,7 +22,7 @@
 # tests           xorriso libarchive-tools gdisk cpio jq     xorriso bsdtar gdisk cpio jq
 #                 p7zip-full grub-pc-bin                     7zip grub2-pc-modules
 #                 gcc python3-dev liblzo2-dev                gcc python3-devel lzo-devel
-#                 erofs-utils db5.3-util                     erofs-utils libdb-utils
+#                 erofs-utils db5.3-util strace              erofs-utils libdb-utils strace
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$CHECKOUT/.venv
@@ -35,7 +35,7 @@ packages_node="mmdebstrap debian-archive-keyring squashfs-tools genisoimage isom
 packages_driver="gcc-12 make libelf1 libc6-dev"
 packages_boot="qemu-system-x86 ovmf ipxe-qemu pxelinux"
 packages_test="xorriso libarchive-tools gdisk cpio jq p7zip-full grub-pc-bin gcc python3-dev liblzo2-dev
-    erofs-utils db5.3-util"
+    erofs-utils db5.3-util strace"
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, List, NoReturn, Optional, Tuple
 
-from respin.digest import crc32
+from respin.digest import PIECE, crc32
 from respin.unchanged import ReadLease
 
-PIECE = 1 << 20
 _TELL = 16  # pieces between two reports
 _REPORT = struct.Struct("<Q")
 _DONE = (1 << 64) - 1

@@ -13,6 +13,7 @@ from respin.build.vendor import Vendor
 from respin.build.writer import write_output
 from respin.bundle import VerifiedBundle
 from respin.byteview import ByteView, FileView, chunks
+from respin.digest import PieceChecks
 from respin.errors import RespinError
 from respin.formats import mediacheck
 from respin.formats.iso9660.moved import AREA_OFFSET, AREA_SIZE
@@ -41,7 +42,7 @@ from respin.root.delta import Delta
 from respin.root.growth import Growth
 from respin.segments import SegmentsView, replaced
 from respin.trust import TrustedSignature, TrustStore
-from respin.verify.reading import ReadBack, Reading
+from respin.verify.reading import ReadBack, Reading, renewed
 from respin.verify.report import Report
 from respin.verify.statement import read_statement, subject_masks, verify_signatures
 from respin.verify.stock import Stock
@@ -84,6 +85,17 @@ class Sealed:
     restore_size: int
     sidecars: Tuple[Path, ...]
     report: Report
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was written: the statement, the digests made on the way, CRC-32 of each piece before the statement and
+    whatever comes later were there, and how many bytes were copied."""
+
+    statement: bytes
+    reading: Reading
+    checks: Tuple[int, ...]
+    copied: int
 
 
 class _UpTo:
@@ -130,21 +142,23 @@ class _Sealing:
             laid = lay_out(wanted)
         placed = laid.plan.files
         with output.writing():
-            final, written, copied = self._write(laid, compose, has_media_check)
+            written = self._write(laid, compose, has_media_check)
+        final = written.statement
         late = {placed[f"/{STATEMENT}"][0]: final, **self._signature(final, placed[f"/{SLOT}"][0])}
-        if written.media_check:
-            late[MEDIA_CHECK_OFFSET] = written.media_check
+        if has_media_check:
+            late[MEDIA_CHECK_OFFSET] = written.reading.media_check
         meant = SegmentsView(list(replaced(laid.segments(), late)), node.iso.view, str(output.target))
         masked = masks(placed[f"/{STATEMENT}"], placed[f"/{SLOT}"], media_check=has_media_check)
-        with ReadBack(FileView(output.fd, str(output.target)), meant) as reading:
-            report, components = self._verify(meant, written, masked)
+        checks = renewed(written.checks, meant, late)
+        with ReadBack(FileView(output.fd, str(output.target)), meant.size, checks) as reading:
+            report, components = self._verify(meant, written.reading, masked)
             with self.progress.step("reading the whole ISO"):
                 sha256 = reading.result()
         image = FileView(output.fd, str(output.target), *placed[node.squashfs_path])
         payload = None if job.payload is None else (job.payload, image)
         sidecars = publish(output, Finished(final, sha256, laid.plan.size, components, payload), self.signer)
         restore_size = placed[f"/{RESTORE}"][1] if job.restorable else 0
-        return Sealed(sha256, laid.plan.size, copied, restore_size, sidecars, report)
+        return Sealed(sha256, laid.plan.size, written.copied, restore_size, sidecars, report)
 
     def _composer(self, has_media_check: bool) -> statement.Composer:
         """What makes the statement once the digest is known; all else that it says is settled."""
@@ -159,15 +173,16 @@ class _Sealing:
 
         return compose
 
-    def _write(self, laid: Laid, compose: statement.Composer, has_media_check: bool) -> Tuple[bytes, Reading, int]:
-        """Write the ISO in one pass, then its statement and media check; the last number is that of bytes copied."""
+    def _write(self, laid: Laid, compose: statement.Composer, has_media_check: bool) -> _Written:
+        """Write the ISO in one pass, then its statement and media check."""
         output, placed = self.output, laid.plan.files
         where = placed[f"/{STATEMENT}"]
         covered = MaskedDigest(masks(where, placed[f"/{SLOT}"], media_check=has_media_check))
         media = None
         if has_media_check:
             media = mediacheck.MediaCheckHasher(laid.plan.volume_space_size, skip_sectors=laid.plan.unchecked_blocks)
-        sinks = [covered.update]
+        checks = PieceChecks()
+        sinks = [covered.update, checks.update]
         if media is not None:
             sinks.append(_UpTo(media, where[0]).update)
         copied = write_output(self.job.base, laid.segments(), laid.plan.size, output.fd, sinks, self.progress)
@@ -183,7 +198,7 @@ class _Sealing:
                 media.update(piece)
             field = media.field()
             pwrite_all(output.fd, field, MEDIA_CHECK_OFFSET)
-        return final, Reading(covered.hexdigest(), field, ""), copied
+        return _Written(final, Reading(covered.hexdigest(), field, ""), checks.result(), copied)
 
     def _signature(self, final: bytes, offset: int) -> Mapping[int, bytes]:
         """Sign the statement and write that to its slot at ``offset``: what was written, by offset."""
@@ -198,7 +213,7 @@ class _Sealing:
     def _verify(self, meant: ByteView, written: Reading, masked: Tuple[Mask, ...]) -> Tuple[Report, bytes]:
         """Verify what was written as ``respin verify --base`` does, before anybody else sees it.
 
-        That it is what was ``meant``, byte by byte, is found out at the same time; so that is what is looked through,
+        That it comes back as it was ``meant`` is found out at the same time; so that is what is looked through,
         and the digests that were made while it was ``written`` are its. ``masked`` is what ``written.covered`` does
         not cover. Returns the bill of what was added with the report.
         """

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Callable, ContextManager, Iterator, Optional, Tuple
 
 from respin.byteview import FileView, chunks
-from respin.digest import crc32
-from respin.digesting import PIECE, Digesting
+from respin.digest import PIECE, crc32
+from respin.digesting import Digesting
 from respin.errors import UsageError, VerificationError
 from respin.fanout import FanOut
 from respin.formats import checksumfile

@@ -19,8 +19,7 @@ from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from respin import strictjson
 from respin.byteview import ByteView, FileView, chunks, is_zero, origin, read_pieces
-from respin.digest import crc32
-from respin.digesting import PIECE
+from respin.digest import PIECE, crc32
 from respin.errors import MalformedError, VerificationError
 from respin.fanout import FanOut
 from respin.limits import LIMITS

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 from respin.byteview import ByteView, chunks
+from respin.digest import PIECE, crc32
 from respin.errors import BuildError
 from respin.fanout import FanOut, Sink
 from respin.formats import mediacheck
@@ -31,36 +32,38 @@ class Reading:
 
 
 class ReadBack:
-    """Reads an ISO that was just written, beside what else is done: every byte has to come back as it was meant.
+    """Reads an ISO that was just written, beside what else is done: all of it has to come back as it was written.
 
-    The digests that were made on the way hold for what is there then. What was meant is composed once more and compared
-    byte by byte, which takes a third of what a digest takes; only the plain digest is made here. A context manager;
-    leaving it early ends the reading.
+    The digests that were made while it was written hold for what is there then. ``checks`` are the CRC-32 that were
+    made beside them, of each :data:`PIECE` bytes; ``size`` is that of the ISO. A disk that keeps something else is
+    found by them as well as by the bytes themselves, for which the base would have to be read once more; they prove
+    nothing against an attacker, who would have to change a file that nobody else can open. Only the plain digest is
+    made here. A context manager; leaving it early ends the reading.
     """
 
-    def __init__(self, view: ByteView, wanted: ByteView) -> None:
-        self._view, self._wanted = view, wanted
+    def __init__(self, view: ByteView, size: int, checks: Sequence[int]) -> None:
+        if len(checks) != -(-size // PIECE):
+            raise ValueError(f"{len(checks)} checksums for {size} bytes")
+        self._view, self._size, self._checks = view, size, checks
         self._over = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-back")
         self._reading = self._pool.submit(self._read)
 
     def result(self) -> str:
-        """The SHA-256 of the whole ISO, when all is read. Raises BuildError at the first byte that is not as meant."""
+        """The SHA-256 of the whole ISO, when all is read. Raises BuildError at the first piece that is another."""
         return self._reading.result()
 
     def _read(self) -> str:
         whole = hashlib.sha256()
-        position = 0
-        if self._view.size != self._wanted.size:
-            raise self._different(f"it has {self._view.size} bytes instead of {self._wanted.size}")
+        if self._view.size != self._size:
+            raise self._different(f"it has {self._view.size} bytes instead of {self._size}")
         with FanOut([whole.update]) as out:
-            for piece in chunks(self._view):
+            for number, (piece, check) in enumerate(zip(chunks(self._view, step=PIECE), self._checks)):
                 if self._over:
                     break
                 out.feed(piece)
-                if piece != self._wanted.read(position, len(piece)):
-                    raise self._different(f"what was written from byte {position} on does not come back")
-                position += len(piece)
+                if crc32(piece) != check:
+                    raise self._different(f"what was written from byte {number * PIECE} on does not come back")
         return whole.hexdigest()
 
     def _different(self, what: str) -> BuildError:
@@ -77,6 +80,15 @@ class ReadBack:
     def __exit__(self, *_: object) -> None:
         self._over = True
         self._pool.shutdown()
+
+
+def renewed(checks: Sequence[int], meant: ByteView, later: Mapping[int, bytes]) -> Tuple[int, ...]:
+    """``checks`` of an ISO to which bytes were written ``later``, by offset; with them it is what was ``meant``."""
+    found = list(checks)
+    for offset, data in later.items():
+        for number in range(offset // PIECE, -(-(offset + len(data)) // PIECE)):
+            found[number] = crc32(meant.read(number * PIECE, min(PIECE, meant.size - number * PIECE)))
+    return tuple(found)
 
 
 def read_through(

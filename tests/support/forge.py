@@ -106,6 +106,11 @@ class Forge:
 
     def build(self, output: Path, *plugins: Path, **options: Any) -> Done:
         """``respin build`` with everything right but what ``options`` (by option name, None: left out) change."""
+        env = options.pop("env", None)
+        return respin(*self.build_arguments(output, *plugins, **options), env=env)
+
+    def build_arguments(self, output: Path, *plugins: Path, **options: Any) -> List[object]:
+        """What :meth:`build` runs."""
         arguments: Dict[str, Any] = {
             "base": self.iso,
             "base_checksum": self.checksum,
@@ -115,7 +120,6 @@ class Forge:
             "output": output,
             **options,
         }
-        env = arguments.pop("env", None)
         command: List[object] = ["build"]
         for option, value in arguments.items():
             if value is True:
@@ -125,7 +129,7 @@ class Forge:
                     command += ["--" + option.replace("_", "-"), one]
         for plugin in plugins:
             command += ["--plugin", plugin]
-        return respin(*command, env=env)
+        return command
 
     def verify(self, iso: Path, **options: Any) -> Done:
         """``respin verify`` with the trust store, and with the stock ISO unless ``base=None``."""

@@ -1,27 +1,36 @@
-"""Reading back what was written: the plain digest of what is there, and every byte as it was meant."""
+"""Reading back what was written: the plain digest of what is there, and all of it as it was meant."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import time
-from typing import Dict, List
+import zlib
+from typing import Dict, List, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from respin.byteview import BytesView, same_bytes
+from respin.digest import PIECE, PieceChecks
 from respin.errors import BuildError
 from respin.segments import Copy, Data, Segment, SegmentsView, Zeros, replaced
-from respin.verify.reading import ReadBack
+from respin.verify.reading import ReadBack, renewed
 
 SIZE = (2 << 20) + 5000
 MEANT = (bytes(range(251)) * (SIZE // 251 + 1))[:SIZE]
 
 
+def checks_of(data: bytes, *cuts: int) -> Tuple[int, ...]:
+    checks = PieceChecks()
+    for start, end in zip((0, *cuts), (*cuts, len(data))):
+        checks.update(data[start:end])
+    return checks.result()
+
+
 def read_back(there: bytes) -> str:
-    with ReadBack(BytesView(there, "out.iso"), BytesView(MEANT, "meant")) as reading:
+    with ReadBack(BytesView(there, "out.iso"), len(MEANT), checks_of(MEANT)) as reading:
         return reading.result()
 
 
@@ -45,6 +54,19 @@ def test_so_is_another_end(there: bytes) -> None:
     assert caught.value.finding == "read-back-differs"
 
 
+@given(st.lists(st.integers(0, SIZE), max_size=6))
+def test_however_a_stream_is_cut_its_pieces_have_the_same_checksums(cuts: List[int]) -> None:
+    whole = [zlib.crc32(MEANT[at : at + PIECE]) for at in range(0, SIZE, PIECE)]
+    assert checks_of(MEANT, *sorted(cuts)) == tuple(whole)
+
+
+@given(st.integers(0, SIZE - 1), st.binary(min_size=1, max_size=5000))
+def test_what_is_written_later_is_expected_too(offset: int, data: bytes) -> None:
+    later = {offset: data[: SIZE - offset]}
+    meant = MEANT[:offset] + later[offset] + MEANT[offset + len(later[offset]) :]
+    assert renewed(checks_of(MEANT), BytesView(meant, "meant"), later) == checks_of(meant)
+
+
 def test_who_leaves_early_does_not_wait_for_the_rest() -> None:
     reads: List[int] = []
 
@@ -56,7 +78,7 @@ def test_who_leaves_early_does_not_wait_for_the_rest() -> None:
             return super().read(offset, length)
 
     began, meant = threading.Event(), bytes(200 << 20)
-    with ReadBack(Slow(meant, "out.iso"), BytesView(meant, "meant")):
+    with ReadBack(Slow(meant, "out.iso"), len(meant), [0] * 200):
         began.wait()
     assert len(reads) < 20
 
