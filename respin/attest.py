@@ -19,7 +19,7 @@ from respin.node.base import open_input, read_small
 from respin.progress import SILENT, Progress
 from respin.provenance import sidecar, testresult
 from respin.provenance.signing import CheckedSigner, Signatory, lock
-from respin.workspace import Workspace, refuse_existing, write_file
+from respin.workspace import Workspace, refuse_existing, refuse_inputs, write_file
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def attest(request: AttestRequest, progress: Progress = SILENT) -> Attested:
     Raises MalformedError for results that are not as specified, VerificationError when they are of another ISO,
     BuildError when nobody signed. The file beside the ISO is replaced at once or stays as it was.
     """
-    results = testresult.parse(read_small(request.results, LIMITS.manifest), where=str(request.results))
     target = request.output or sidecar.paths(request.iso)[0]
+    refuse_inputs((target,), (request.iso, request.results, request.signatory.gnupg_home))
+    results = testresult.parse(read_small(request.results, LIMITS.manifest), where=str(request.results))
     fd = open_input(request.iso)
     try:
         lock(fd, request.iso)

@@ -23,7 +23,7 @@ from respin.provenance import statement
 from respin.provenance.layout import STATEMENT
 from respin.provenance.purl import package_url
 from respin.verify.statement import is_respun, read_statement
-from respin.workspace import Workspace, write_file
+from respin.workspace import Workspace, refuse_existing, refuse_inputs, write_file
 
 SUFFIX = ".added.cdx.json"
 
@@ -62,6 +62,8 @@ def sbom(request: SbomRequest, progress: Progress = SILENT) -> Sbom:
 
     Raises UsageError when nothing was added to it, UnsupportedError for a layout or a database that can't be read.
     """
+    refuse_inputs((request.output,), (request.iso,))
+    refuse_existing(request.output, force=request.force)
     with Workspace(request.tmpdir) as workspace, opened(request.iso) as fd:
         node = open_readable(FileView(fd, str(request.iso)), built_in())
         with progress.step("reading the root's packages"):

@@ -214,14 +214,30 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         raise UsageError("the output's directory does not exist", where=str(target.parent), remedy="make it first")
 
 
-def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """UsageError if a file to be written is one of those that are read: even --force doesn't overwrite those."""
+def refuse_inputs(targets: Iterable[Optional[Path]], inputs: Iterable[Optional[Path]]) -> None:
+    """UsageError if a file to be written is one of those that are read, or lies in a directory that is.
+
+    Even --force doesn't overwrite those. None stands for what was not given.
+    """
+    sources = [source for source in inputs if source is not None and source.exists()]
     for target in targets:
-        for source in inputs:
-            if target.exists() and source.exists() and os.path.samefile(target, source):
+        if target is None or not target.exists():
+            continue
+        for source in sources:
+            # The trust store or a GnuPG home: what is in it is read, too.
+            there = target.resolve().parents if source.is_dir() else (target,)
+            if any(os.path.samefile(one, source) for one in there):
                 raise UsageError(
-                    "the output would overwrite an input", where=str(target), remedy="name another with -o"
+                    "the output would overwrite an input", where=str(target), remedy="name another file for the output"
                 )
+
+
+def refuse_same(targets: Iterable[Optional[Path]]) -> None:
+    """UsageError if two files to be written are one; None stands for what was not asked for."""
+    found = [Path(os.path.realpath(target)) for target in targets if target is not None]
+    for target in found:
+        if found.count(target) > 1:
+            raise UsageError("two of the outputs would be the same file", where=str(target), remedy="name another")
 
 
 def _exists(target: Path) -> UsageError:

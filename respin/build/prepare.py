@@ -31,7 +31,7 @@ from respin.restore import restore_to
 from respin.trust import TrustStore
 from respin.unchanged import changes_told
 from respin.verify.statement import is_respun, read_statement, verify_signatures, verify_subject
-from respin.workspace import Workspace, refuse_existing, refuse_inputs
+from respin.workspace import Workspace, refuse_existing, refuse_inputs, refuse_same
 
 ARCHITECTURES: Mapping[str, Tuple[str, ...]] = {"x86_64": ("x86_64", "noarch"), "aarch64": ("aarch64", "noarch")}
 
@@ -197,11 +197,9 @@ def _refuse_outputs(request: BuildRequest) -> None:
     """Whatever will be in the way at the end is said at the start."""
     payload = () if request.payload is None else (request.payload, sidecar.checksum_path(request.payload))
     beside = (*sidecar.paths(request.output), sbom.beside(request.output), *payload)
-    files = [path.absolute() for path in (request.output, *beside)]
-    for path in (path for path in payload if files.count(path.absolute()) > 1):
-        raise UsageError("two of the outputs would be the same file", where=str(path), remedy="name another --payload")
-    checksum = () if request.base_checksum is None else (request.base_checksum,)
-    refuse_inputs((request.output, *beside), (request.base, *checksum, *request.plugins))
+    refuse_same((request.output, *beside))
+    inputs = (request.base, request.base_checksum, *request.plugins, request.trust, request.gnupg_home)
+    refuse_inputs((request.output, *beside), inputs)
     for path in beside:
         refuse_existing(path, force=request.force)
 

@@ -7,7 +7,15 @@ from typing import Callable, Dict, Optional, Union
 
 import click
 
-from respin.cli.common import Command, Session, force_option, json_option, trust_option
+from respin.cli.common import (
+    Command,
+    Session,
+    force_option,
+    gnupg_home_of,
+    gnupg_home_option,
+    json_option,
+    trust_option,
+)
 from respin.cli.host import verify_host
 from respin.clock import parse_time
 from respin.errors import PolicyError, RespinError, UnsupportedError, UsageError, VerificationError
@@ -20,7 +28,7 @@ from respin.verify.report import Report
 from respin.verify.verify import VerifyRequest
 from respin.verify.verify import verify as run_verify
 from respin.vsa import Outcome, summarise
-from respin.workspace import refuse_existing, write_file
+from respin.workspace import refuse_existing, refuse_inputs, refuse_same, write_file
 
 
 @click.command("verify", cls=Command)
@@ -38,7 +46,7 @@ from respin.workspace import refuse_existing, write_file
     "--vsa", type=click.Path(path_type=Path), metavar="FILE", help="Write a Verification Summary Attestation."
 )
 @click.option("--sign-key", metavar="FPR", help="Fingerprint of the key to sign the summary with.")
-@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home with the secret key.")
+@gnupg_home_option
 @click.option("--at", metavar="TIME", help="Judge expiry at this time: 2026-07-01 or 2026-07-01T12:00:00Z.")
 @click.option(
     "--host",
@@ -109,6 +117,8 @@ def verify(
         raise UsageError("--base-checksum speaks of the vendor's ISO", remedy="give it with --base NODE.iso")
     renderer = _renderer(page)
     signer = _signer(vsa, sign_key, gnupg_home)
+    refuse_inputs((page, vsa), (iso, base, base_checksum, trust, gnupg_home))
+    refuse_same((page, vsa))
     for output in (page, vsa):
         if output is not None:
             refuse_existing(output, force=force)
@@ -141,6 +151,9 @@ def _renderer(page: Optional[Path]) -> Callable[[Page], str]:
 def _signer(vsa: Optional[Path], key: Optional[str], home: Optional[Path]) -> Optional[Signer]:
     if key is None:
         return None
-    if vsa is None or home is None:
-        raise UsageError("--sign-key signs the summary", remedy="give it with --vsa FILE and --gnupg-home DIR")
+    if vsa is None:
+        raise UsageError("--sign-key signs the summary", remedy="give it with --vsa FILE")
+    home = gnupg_home_of(home, wanted=True)
+    if home is None:
+        raise UsageError("a key to sign with was named, but not where it is", remedy="give --gnupg-home DIR")
     return Signer(home, key)

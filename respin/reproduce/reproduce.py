@@ -98,7 +98,8 @@ def reproduce(request: ReproduceRequest, progress: Progress = SILENT) -> Reprodu
         raw, _ = read_statement(iso)
         claims = statement.parse(raw, where=f"{request.iso}:/{STATEMENT}")
         if request.keep is not None:
-            refuse_inputs((request.keep,), (request.iso,))
+            inputs = (request.iso, request.base, request.base_checksum, *request.plugins, request.trust)
+            refuse_inputs((request.keep,), inputs)
             refuse_existing(request.keep, force=request.force)
         require_architecture(claims)
         trust = TrustStore.load(request.trust, request.tmpdir)

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import pytest
 
 from tests.end_to_end.conftest import Respun
-from tests.support.forge import Done, Forge
+from tests.support.forge import Done, Forge, respin
 
 
 def refused(done: Done, output: Path, code: int, finding: str, *mentions: str) -> None:
@@ -259,6 +259,36 @@ def test_an_input_is_never_overwritten(forge: Forge, good_plugin: Path, tmp_path
     assert checksum.read_bytes() == forge.checksum.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "out.iso", "--trust", "TRUST", "--vsa", "out.iso"],
+        ["verify", "out.iso", "--trust", "TRUST", "--base", "base.md", "--report", "base.md"],
+        ["verify", "out.iso", "--trust", "trust", "--vsa", "trust/policy.toml"],
+        ["verify", "out.iso", "--trust", "TRUST", "--vsa", "same.md", "--report", "same.md"],
+        ["sbom", "out.iso", "-o", "link.iso"],
+        ["attest", "out.iso", "--test-result", "results.json", "--key", "F" * 40, "-o", "out.iso"],
+        ["attest", "out.iso", "--test-result", "results.json", "--key", "F" * 40, "-o", "results.json"],
+        ["reproduce", "out.iso", "--trust", "TRUST", "--base", "base.md", "--plugin", "x", "--keep", "base.md"],
+    ],
+    ids=lambda command: f"{command[0]} {command[-1]}",
+)
+def test_nor_by_the_commands_that_only_read_an_iso(
+    forge: Forge, respun: Respun, tmp_path: Path, command: List[str]
+) -> None:
+    shutil.copy(respun.iso, tmp_path / "out.iso")
+    os.link(tmp_path / "out.iso", tmp_path / "link.iso")
+    shutil.copy(forge.iso, tmp_path / "base.md")
+    shutil.copytree(forge.keys.trust, tmp_path / "trust")
+    (tmp_path / "results.json").write_text("{}")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    arguments = [str(forge.keys.trust) if one == "TRUST" else one for one in command]
+    done = respin(*arguments, "--force", "--json", cwd=tmp_path)
+    assert done.code == 2, done.err
+    assert "overwrite an input" in done.err or "the same file" in done.err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
 def test_a_file_where_a_sidecar_goes_is_noticed_before_the_work(
     forge: Forge, good_plugin: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +305,24 @@ def test_a_key_to_sign_with_that_would_not_count_is_noticed_before_the_work(
     done = forge.build(tmp_path / "out.iso", good_plugin, sign_key=forge.keys.fingerprints["base"], json=True)
     refused(done, tmp_path / "out.iso", 3, "nokey", str(forge.keys.trust))
     assert "verifying" not in done.err
+
+
+@pytest.mark.parametrize(("key", "finding"), [("expired", "expkey"), ("revoked", "revkey")])
+def test_so_is_one_that_has_ended(forge: Forge, good_plugin: Path, tmp_path: Path, key: str, finding: str) -> None:
+    trust = forge.keys.make_store(tmp_path / "trust", {"base": ["base"], key: ["respin"]})
+    done = forge.build(tmp_path / "out.iso", good_plugin, trust=trust, sign_key=forge.keys.fingerprints[key], json=True)
+    refused(done, tmp_path / "out.iso", 3, finding, str(trust))
+    assert "verifying" not in done.err
+
+
+def test_an_unsigned_build_does_not_say_that_somebody_signed_it(
+    forge: Forge, good_plugin: Path, tmp_path: Path
+) -> None:
+    done = forge.build(tmp_path / "out.iso", good_plugin, sign_key=None, gnupg_home=None, unsigned=True)
+    assert done.code == 0, done.err
+    assert done.out.startswith("NOT SIGNED")
+    assert "PASSED" not in done.out
+    assert "signed one" not in done.out
 
 
 def test_building_on_a_respun_iso_is_refused_by_its_checksum_rule(
