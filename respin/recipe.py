@@ -28,12 +28,13 @@ _TEXTS = ("base_sha256", "sign_key")
 _LISTS = {"remove": "remove", "append_args": "append_arg", "remove_args": "remove_arg"}
 _SWITCHES = {"restore": "no_restore", "grow": "no_grow"}
 _LONGEST = 4096
+_REMEDY = "docs/reference/commands.md shows a recipe with all keys"
 
 
 def read_recipe(path: Path) -> Dict[str, Any]:
     """The parameters of ``respin build`` that the recipe gives, by name; UsageError names the key that is wrong."""
     where = str(path)
-    fields = Fields(_load(path), where=where, error=UsageError, finding=FINDING)
+    fields = Fields(_load(path), where=where, error=UsageError, finding=FINDING, remedy=_REMEDY)
     if fields.integer("schema") != SCHEMA:
         raise fields.bad(f"is not {SCHEMA}, the only one that this version reads", "schema")
     found: Dict[str, Any] = {}
@@ -64,13 +65,13 @@ def _load(path: Path) -> Any:
     with open_stream(path) as stream:
         data = stream.read(LIMITS.manifest + 1)
     if len(data) > LIMITS.manifest:
-        raise UsageError("the recipe is too large", where=str(path), finding=FINDING)
+        raise UsageError("this is too large for a recipe", where=str(path), remedy=_REMEDY, finding=FINDING)
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
             f"this is not TOML: {error}",
             where=str(path),
-            remedy="docs/reference/commands.md shows a recipe",
+            remedy=_REMEDY,
             finding=FINDING,
         ) from error

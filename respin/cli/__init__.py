@@ -12,7 +12,7 @@ import click
 
 from respin import __version__
 from respin.cli.common import Group, Session, report_failure
-from respin.report.console import make_descriptors
+from respin.report.console import guard_output, make_descriptors
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -56,8 +56,8 @@ def cli() -> None:
     \b
     Example:
       respin build --base node.iso --base-checksum node.iso.CHECKSUM \\
-          --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust --sign-key FPR -o out.iso
-      respin verify out.iso --trust trust --base node.iso
+          --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust --sign-key FPR --gnupg-home DIR -o out.iso
+      respin verify out.iso --trust trust
     """
 
 
@@ -67,6 +67,7 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, _interrupt)
     make_descriptors()
+    guard_output()
     session = Session()
     # Also what is wrong with the command line itself is told as was asked for
     session.json_output = "--json" in (sys.argv[1:] if arguments is None else arguments)
@@ -74,6 +75,7 @@ def main(arguments: Optional[List[str]] = None) -> NoReturn:
         # Outside standalone mode click returns the status that a command gave to Context.exit
         returned = cli.main(args=arguments, prog_name="respin", standalone_mode=False, obj=session)
         status = returned if isinstance(returned, int) else 0
+        sys.stdout.flush()  # what does not arrive is a failure, too
     except BaseException as error:  # everything: this is the last line of defence
         _ignore_interrupts()
         status = report_failure(session, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Optional
 
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from respin.attest import Attested, AttestRequest
 from respin.attest import attest as run_attest
-from respin.cli.common import Command, Session, force_option, json_option
+from respin.cli.common import Command, Session, force_option, gnupg_home_of, gnupg_home_option, json_option
 from respin.provenance.signing import Signatory
 from respin.provenance.testresult import FAILED, PASSED, WARNED
 from respin.safepath import show
@@ -28,7 +27,7 @@ from respin.safepath import show
     help="Results of tests of this ISO (schema respin.test-results/1).",
 )
 @click.option("--key", required=True, metavar="FPR", help="Full fingerprint of the signing key.")
-@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home (default: $GNUPGHOME).")
+@gnupg_home_option
 @click.option("--signer", "command", metavar="CMD", help="Program that reads stdin and prints an armored signature.")
 @click.option(
     "-o",
@@ -61,9 +60,7 @@ def attest(
       examples/boot-matrix --json results.json
       respin attest out.iso --test-result results.json --key FPR --gnupg-home gnupg
     """
-    home = gnupg_home
-    if home is None and command is None and os.environ.get("GNUPGHOME"):
-        home = Path(os.environ["GNUPGHOME"])
+    home = gnupg_home_of(gnupg_home, wanted=command is None)
     console = session.console
     request = AttestRequest(iso, results, Signatory(key, home, command), output, force, session.tmpdir)
     done = run_attest(request, console)

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import FrozenSet, Optional, Tuple
 
 import click
 
-from respin.cli.common import Command, Session, claim_options, force_option, json_option, trust_option
+from respin.cli.common import (
+    Command,
+    Session,
+    claim_options,
+    force_option,
+    gnupg_home_of,
+    gnupg_home_option,
+    json_option,
+    trust_option,
+)
 from respin.digesting import digesting
 from respin.errors import UsageError
 from respin.medium.revision import MOST_REVISIONS, NEXT_REVISION
+from respin.recipe import FINDING as RECIPE
 from respin.recipe import read_recipe
+
+# Of each pair one is enough: naming one on the command line takes back the other of a recipe.
+_EITHER = (("unsigned", "sign_key"), ("base_sha256", "base_checksum"))
 
 
 def _take_recipe(context: click.Context, parameter: click.Parameter, value: Optional[Path]) -> None:
     """What a recipe says counts where the command line says nothing."""
-    if value is not None:
-        context.default_map = read_recipe(value)
+    if value is None:
+        return
+    found = read_recipe(value)
+    if not 1 <= found.get("revision", 1) <= MOST_REVISIONS:
+        raise UsageError(f"revision is not a number from 1 to {MOST_REVISIONS}", where=str(value), finding=RECIPE)
+    context.default_map = found
+
+
+def _displaced(context: click.Context) -> FrozenSet[str]:
+    """The parameters of a recipe that count no more, because the command line names their alternative."""
+    source = context.get_parameter_source
+    said, recipe = click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP
+    pairs = [pair for one, other in _EITHER for pair in ((one, other), (other, one))]
+    return frozenset(other for one, other in pairs if source(one) is said and source(other) is recipe)
 
 
 @click.command("build", cls=Command)
@@ -30,7 +55,7 @@ def _take_recipe(context: click.Context, parameter: click.Parameter, value: Opti
     callback=_take_recipe,
     metavar="[RECIPE.toml]",
 )
-@click.option("--base", type=click.Path(path_type=Path), required=True, metavar="NODE.iso", help="The vendor's ISO.")
+@click.option("--base", type=click.Path(path_type=Path), metavar="NODE.iso", help="The vendor's ISO.")
 @claim_options(
     "The vendor's clearsigned CHECKSUM file that names the ISO.",
     "Vouch for the ISO yourself; reported as pinned, not as signed.",
@@ -40,17 +65,14 @@ def _take_recipe(context: click.Context, parameter: click.Parameter, value: Opti
     "plugins",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
     metavar="BUNDLE",
     help="A signed plugin bundle; may be given several times.",
 )
 @trust_option
 @click.option("--sign-key", metavar="FPR", help="Fingerprint of the key to sign the statement with (role respin).")
-@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home with the secret key.")
+@gnupg_home_option
 @click.option("--unsigned", is_flag=True, help="Leave the signature slot empty; `respin verify` will refuse the ISO.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT.iso", help="The ISO to write."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.iso", help="The ISO to write.")
 @click.option("--no-restore", is_flag=True, help="Leave the restore map out: smaller, but the stock Node isn't in it.")
 @click.option(
     "--remove", multiple=True, metavar="NAME", help="Leave out a plugin that the (respun) base holds; repeatable."
@@ -76,10 +98,10 @@ def _take_recipe(context: click.Context, parameter: click.Parameter, value: Opti
 )
 @force_option
 @json_option
-@click.pass_obj
+@click.pass_context
 def build(
-    session: Session,
-    base: Path,
+    context: click.Context,
+    base: Optional[Path],
     base_checksum: Optional[Path],
     base_sha256: Optional[str],
     plugins: Tuple[Path, ...],
@@ -87,7 +109,7 @@ def build(
     sign_key: Optional[str],
     gnupg_home: Optional[Path],
     unsigned: bool,
-    output: Path,
+    output: Optional[Path],
     no_restore: bool,
     remove: Tuple[str, ...],
     append_arg: Tuple[str, ...],
@@ -109,7 +131,8 @@ def build(
     --append-arg and --remove-arg change the kernel's command line in every copy of the boot configuration, so that all
     ways of booting agree. ARG is NAME or NAME=VALUE; NAME alone removes it whatever its value is.
 
-    All of it can stand in a recipe, a TOML file; options on the command line count instead of what it says.
+    All of it can stand in a recipe, a TOML file; options on the command line count instead of what it says. Without one
+    --base, --plugin and --output are required, and so is one of --base-checksum and --base-sha256.
 
     \b
     Examples:
@@ -118,8 +141,14 @@ def build(
           --plugin exnic-1.2-1.x86_64.plugin.tar --trust trust \\
           --sign-key 0123456789ABCDEF0123456789ABCDEF01234567 --gnupg-home gnupg -o out.iso
     """
-    if unsigned == (sign_key is not None):
+    session: Session = context.obj
+    displaced = _displaced(context)
+    sign_key = None if "sign_key" in displaced else sign_key
+    if (unsigned and "unsigned" not in displaced) == (sign_key is not None):
         raise UsageError("say how the result is to be signed", remedy="give --sign-key FPR, or --unsigned")
+    if base is None or output is None:
+        missing = "what to build on: --base NODE.iso" if base is None else "where the result goes: -o OUT.iso"
+        raise UsageError(f"say {missing}", remedy="give it, or a recipe that does; see `respin build -h`")
     console = session.console
     with digesting(base) as begun:
         # Reading these modules takes as long as hashing an ISO, so the one is done beside the other.
@@ -134,10 +163,10 @@ def build(
             plugins=plugins,
             trust=trust,
             output=output,
-            base_checksum=base_checksum,
-            base_sha256=base_sha256,
+            base_checksum=None if "base_checksum" in displaced else base_checksum,
+            base_sha256=None if "base_sha256" in displaced else base_sha256,
             sign_key=sign_key,
-            gnupg_home=gnupg_home,
+            gnupg_home=gnupg_home_of(gnupg_home, wanted=sign_key is not None),
             tmpdir=session.tmpdir,
             force=force,
             restorable=not no_restore,

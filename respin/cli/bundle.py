@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Optional
 
@@ -12,7 +11,7 @@ from respin.bundle import CommandSigner, create, read_bundle, sign, summary, ver
 from respin.bundle.maker import Draft
 from respin.bundle.packing import SIGNATURE
 from respin.bundle.signing import DetachedSigner
-from respin.cli.common import Group, Session, force_option, json_option, trust_option
+from respin.cli.common import Group, Session, force_option, gnupg_home_of, gnupg_home_option, json_option, trust_option
 from respin.errors import UsageError
 from respin.formats.openpgp import Signer
 from respin.scratch import Reaper
@@ -57,7 +56,7 @@ def create_command(session: Session, spec: Path, out_dir: Path, force: bool, jso
 @bundle.command("sign")
 @_BUNDLE
 @click.option("--key", metavar="FPR", help="Full fingerprint of the signing key.")
-@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home (default: $GNUPGHOME).")
+@gnupg_home_option
 @click.option("--signer", "command", metavar="CMD", help="Program that reads stdin and prints an armored signature.")
 @json_option
 @click.pass_obj
@@ -131,7 +130,7 @@ def show_command(session: Session, bundle_path: Path, json_output: bool) -> None
 def _signer(key: Optional[str], gnupg_home: Optional[Path], command: Optional[str]) -> DetachedSigner:
     if command is not None:
         return CommandSigner(command)
-    home = gnupg_home or (Path(os.environ["GNUPGHOME"]) if os.environ.get("GNUPGHOME") else None)
+    home = gnupg_home_of(gnupg_home, wanted=True)
     if key is None or home is None:
         raise UsageError(
             "there is nothing to sign with",

@@ -16,6 +16,9 @@ from respin.scratch import NO_SPACE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A group without a command: its help, which click before 8.2 prints itself.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 class Session:
     """What a command gets beside its own options: the console and the place for temporary files."""
@@ -96,6 +99,22 @@ def trust_option(function: F) -> F:
     )(function)
 
 
+def gnupg_home_option(function: F) -> F:
+    """``--gnupg-home DIR``, by default ``$GNUPGHOME``; the parameter is called ``gnupg_home``."""
+    return click.option(
+        "--gnupg-home",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="GnuPG home with the secret key (default: $GNUPGHOME).",
+    )(function)
+
+
+def gnupg_home_of(given: Optional[Path], *, wanted: bool) -> Optional[Path]:
+    """The home that was ``given``, else the environment's if one is ``wanted``; never ~/.gnupg by itself."""
+    named = os.environ.get("GNUPGHOME") if wanted else None
+    return given or (Path(named) if named else None)
+
+
 def claim_options(checksum: str, sha256: str) -> Callable[[F], F]:
     """``--base-checksum CHECKSUM`` and ``--base-sha256 HEX`` with these texts of help."""
     path = click.Path(path_type=Path)
@@ -136,6 +155,9 @@ def report_failure(session: Session, error: BaseException) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         console.warn("interrupted; nothing half-done was left behind")
         return 130
+    if isinstance(error, _NO_ARGUMENTS):
+        click.echo(str(error), err=True)
+        return UsageError.exit_code
     if isinstance(error, click.ClickException):
         console.error(UsageError(error.format_message(), remedy=_usage_hint(error)))
         return UsageError.exit_code
@@ -170,4 +192,13 @@ def _explain_os_error(error: OSError) -> RespinError:
             remedy="free some space, or use --tmpdir",
             finding="no-space",
         )
-    return BuildError(f"the operating system says: {error.strerror or error}", where=where, finding="system-error")
+    if error.errno == errno.EROFS:
+        return BuildError(
+            f"cannot write: {error.strerror}", where=where, remedy="write to another place", finding="cannot-write"
+        )
+    return BuildError(
+        f"the operating system says: {error.strerror or error}",
+        where=where,
+        remedy="the system's log may say more; a medium that fails is best copied first",
+        finding="system-error",
+    )

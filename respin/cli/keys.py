@@ -33,8 +33,9 @@ def keys() -> None:
 
 @keys.command("generate")
 @click.option("--test", "directory", type=_PATH, required=True, metavar="DIR", help="Where the TEST keys go.")
+@json_option
 @click.pass_obj
-def generate(session: Session, directory: Path) -> None:
+def generate(session: Session, directory: Path, json_output: bool) -> None:
     """Make throw-away TEST keys, one for each role, and a trust store of them.
 
     The private keys have no passphrase. Whoever can read them can sign anything: never trust them on a real machine.
@@ -49,7 +50,13 @@ def generate(session: Session, directory: Path) -> None:
     session.console.warn("these are TEST keys without a passphrase; never add them to a real trust store")
     lines = [f"{role!s:<7} {fingerprint}" for role, fingerprint in made.items()]
     lines += [f"private keys: {directory / 'gnupg'}", f"trust store:  {directory / 'trust'}"]
-    session.console.result({}, "\n".join(lines))
+    document = {
+        "schema": "respin.keys-generate/1",
+        "gnupg_home": str(directory / "gnupg"),
+        "trust": str(directory / "trust"),
+        "fingerprints": {str(role): fingerprint for role, fingerprint in made.items()},
+    }
+    session.console.result(document, "\n".join(lines))
 
 
 @keys.command("add")
@@ -60,6 +67,7 @@ def generate(session: Session, directory: Path) -> None:
 @click.option("--scope", multiple=True, metavar="GLOB", help="Names it may sign; may be repeated (default: all).")
 @click.option("--allow-expired", is_flag=True, help="Accept signatures of this key after its end.")
 @click.option("--allow-weak", is_flag=True, help="Accept SHA-1 and short keys from this key.")
+@json_option
 @click.pass_obj
 def add(
     session: Session,
@@ -70,6 +78,7 @@ def add(
     scope: Tuple[str, ...],
     allow_expired: bool,
     allow_weak: bool,
+    json_output: bool,
 ) -> None:
     """Add the public key in FILE to a trust store, which is made when it is missing.
 
@@ -86,12 +95,14 @@ def add(
         trust,
         data,
         Role(role),
+        where=str(file),
         tier=tier or ("vendor" if role == Role.BASE.value else "community"),
         scope=scope or ("*",),
         allow_expired=allow_expired,
         allow_weak=allow_weak,
     )
-    session.console.result({}, f"added to {show(str(trust))}:\n{_describe(added)}")
+    document = {"schema": "respin.keys-add/1", "trust": str(trust), "key": _plain(added)}
+    session.console.result(document, f"added to {show(str(trust))}:\n{_describe(added)}")
 
 
 @keys.command("list")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Optional
 
 import click
 from rich.text import Text
 
-from respin.cli.common import Command, Session, json_option
+from respin.cli.common import Command, Session, gnupg_home_of, gnupg_home_option, json_option
 from respin.safepath import show
 from respin.sign import SignedIso, SignRequest
 from respin.sign import sign as run_sign
@@ -18,7 +17,7 @@ from respin.sign import sign as run_sign
 @click.command("sign", cls=Command)
 @click.argument("iso", type=click.Path(path_type=Path), metavar="OUT.iso")
 @click.option("--key", required=True, metavar="FPR", help="Full fingerprint of the signing key.")
-@click.option("--gnupg-home", type=click.Path(path_type=Path), metavar="DIR", help="GnuPG home (default: $GNUPGHOME).")
+@gnupg_home_option
 @click.option("--signer", "command", metavar="CMD", help="Program that reads stdin and prints an armored signature.")
 @click.option("--force", is_flag=True, help="Write the slot anew: what it holds is dropped, damaged or not.")
 @json_option
@@ -46,9 +45,7 @@ def sign(
       respin sign out.iso --key FPR --gnupg-home gnupg
       respin sign out.iso --key FPR --signer 'ssh signer gpg --armor --detach-sign -u FPR'
     """
-    home = gnupg_home
-    if home is None and command is None and os.environ.get("GNUPGHOME"):
-        home = Path(os.environ["GNUPGHOME"])
+    home = gnupg_home_of(gnupg_home, wanted=command is None)
     console = session.console
     done = run_sign(SignRequest(iso, key, home, command, session.tmpdir, force), console)
     console.markup(done.to_json(), Text("\n".join(_lines(done))))

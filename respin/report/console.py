@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Optional, TextIO
+from typing import Any, Iterator, Mapping, Optional, TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.text import Text
@@ -45,6 +45,11 @@ def make_descriptors() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
+def guard_output() -> None:
+    """Make whoever writes to standard output hear of it when that fails, also those who print help."""
+    sys.stdout = cast(TextIO, _Result(sys.stdout))
+
+
 class _Result:
     """Standard output: a result that nobody gets is a failure."""
 
@@ -61,6 +66,12 @@ class _Result:
     def flush(self) -> None:
         with self._lost_is_failed():
             self._stream.flush()
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are, behind what was written before."""
+        with self._lost_is_failed():
+            self._stream.flush()
+            self._stream.buffer.write(data)
 
     @contextmanager
     def _lost_is_failed(self) -> Iterator[None]:
@@ -114,7 +125,7 @@ class Console:
     def __init__(self, *, verbosity: Verbosity, color: Optional[bool] = None, json_output: bool = False) -> None:
         self.verbosity = verbosity
         self.json_output = json_output
-        self._stdout = _Result(sys.stdout)
+        self._stdout = sys.stdout if isinstance(sys.stdout, _Result) else _Result(sys.stdout)
         self._out = _console(self._stdout, color)
         self._err = _console(_Messages(sys.stderr), color)
 
@@ -136,12 +147,11 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print one line of a long result as it is; the caller has made names in it harmless (``safepath.show``)."""
-        sys.stdout.write(text + "\n")
+        self._stdout.write(text + "\n")
 
     def raw(self, data: bytes) -> None:
         """Write bytes to stdout as they are: a file's content that was asked for."""
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        self._stdout.raw(data)
 
     def note(self, text: str, *, level: int = 0) -> None:
         """Say something on the side; ``level`` is how many -v it takes to hear it."""

@@ -20,6 +20,11 @@ def render(report: Report) -> Text:
             Text("PASSED", style="bold green"),
             f"  {report.iso} is {_name(report)} plus exactly the plugins below\n",
         ]
+    elif report.signer is None:
+        parts += [
+            Text("NOT SIGNED", style="bold yellow"),
+            f"  {report.iso} is what its statement says, and nobody signed that yet: `respin sign` does\n",
+        ]
     else:
         parts += [
             Text("PASSED", style="bold green"),

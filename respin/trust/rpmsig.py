@@ -33,6 +33,7 @@ _SEVERITY = (
     Verdict.BADDIGEST,
     Verdict.BADSIG,
     Verdict.REVKEY,
+    Verdict.FUTURE,
     Verdict.EXPKEY,
     Verdict.WEAK,
     Verdict.PAYLOAD_NOT_COVERED,

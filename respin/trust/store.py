@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
-from respin.errors import PolicyError, UnsupportedError, UsageError, VerificationError
-from respin.formats.openpgp import Keyring, PublicKey, Signature, Verdict, fingerprints
+from respin.clock import show_time
+from respin.errors import PolicyError, UsageError, VerificationError
+from respin.formats.openpgp import Keyring, Signature, Verdict
 from respin.formats.rpmfile import RpmHeader
 from respin.limits import LIMITS
 from respin.safepath import show
@@ -27,7 +28,7 @@ from respin.trust.minimum import by_name
 from respin.trust.model import Role, TrustedKey, TrustedSignature, trusted
 from respin.trust.rpmsig import RpmVerdict, verify_sealed
 from respin.trust.sealed import Source, seal
-from respin.trust.storefiles import POLICY, bad_store, read_file, read_profiles, refuse_strays
+from respin.trust.storefiles import POLICY, bad_store, expect_key, read_file, read_profiles, refuse_strays, understand
 from respin.trust.verdicts import EXPLANATIONS
 
 
@@ -98,10 +99,10 @@ class TrustStore:
         refuse_strays(path, entries)
         files = {entry: read_file(path / entry.file_name, LIMITS.key_file) for entry in entries}
         for entry, data in files.items():
-            _expect_key(data, path / entry.file_name, entry.fingerprint)
+            expect_key(data, path / entry.file_name, entry.fingerprint)
         with ExitStack() as stack:
             place = scratch or stack.enter_context(Workspace(tmpdir)).path
-            public = _understand(files.values(), place)
+            public = understand(files.values(), place)
         keys: List[TrustedKey] = []
         described = []
         for entry, data in files.items():
@@ -128,14 +129,31 @@ class TrustStore:
         return tuple(key for key in self.keys if key.role is role)
 
     def require_key(self, role: Role, fingerprint: str) -> None:
-        """VerificationError (``nokey``) if no key of the role has this fingerprint: what it signs would not count."""
-        if not any(_made(key, fingerprint) for key in self.of_role(role)):
+        """VerificationError if what the key with this fingerprint signs in this role would be refused.
+
+        ``nokey``: it has not the role. ``expkey``, ``revkey``: it has ended, or was revoked.
+        """
+        key = next((key for key in self.of_role(role) if _made(key, fingerprint)), None)
+        if key is None:
             raise VerificationError(
                 f"the key {fingerprint} has not the role {role} in this trust store, so what it signs would be refused",
                 where=str(self.path),
-                remedy=f"sign with a key of role {role}, or add its key: `respin keys add KEY.asc --role {role}`",
+                remedy=f"sign with a key of role {role}, or add its key:"
+                f" `respin keys add KEY.asc --trust {show(str(self.path))} --role {role}`",
                 finding="nokey",
             )
+        public, now = key.public, time.time() if self.at is None else self.at
+        expired = public.expires is not None and public.expires <= now
+        if not public.revoked and not expired:
+            return
+        verdict = Verdict.REVKEY if public.revoked else Verdict.EXPKEY
+        ended = "was revoked" if public.revoked else f"expired on {show_time(public.expires or 0)[:10]}"
+        raise VerificationError(
+            f"the key {fingerprint} {ended}, so what it signs would be refused",
+            where=str(key.file),
+            remedy="sign with another key; if its owner renewed it, put the renewed one into the trust store",
+            finding=verdict.value.lower(),
+        )
 
     def keyring(self, role: Role, tmpdir: Path) -> Keyring:
         """A keyring of the keys of a role, made once for each directory; it goes away with the private ``tmpdir``.
@@ -277,18 +295,3 @@ def _made(key: TrustedKey, signing_key: Optional[str]) -> bool:
     """Whether a fingerprint or key id belongs to ``key``; only ever used to word a message."""
     known = (key.public.fingerprint, *key.public.subkeys)
     return bool(signing_key) and any(fingerprint.endswith(str(signing_key)) for fingerprint in known)
-
-
-def _expect_key(data: bytes, file: Path, fingerprint: str) -> None:
-    try:
-        found = fingerprints(data, where=str(file))
-    except (VerificationError, UnsupportedError) as error:
-        raise bad_store(error.what, file) from error
-    if found != (fingerprint,):
-        raise bad_store(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
-
-
-def _understand(files: Iterable[bytes], scratch: Path) -> Dict[str, PublicKey]:
-    """All keys at once: one run of GnuPG instead of one for each key."""
-    with Keyring(files, scratch, strict=False) as keyring:
-        return {key.fingerprint: key for key in keyring.keys}

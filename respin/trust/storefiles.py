@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Sequence
+from typing import Dict, Iterable, Sequence
 
 from respin.byteview import open_stream
-from respin.errors import UsageError
+from respin.errors import UnsupportedError, UsageError, VerificationError
+from respin.formats.openpgp import Keyring, PublicKey, fingerprints
 from respin.limits import LIMITS
 from respin.trust import policyfile
 from respin.trust.model import Role
@@ -60,3 +61,19 @@ def read_file(file: Path, limit: int) -> bytes:
 def bad_store(what: str, file: Path) -> UsageError:
     """The error for a store that is not as docs/reference/trust.md says."""
     return UsageError(what, where=str(file), remedy="see docs/reference/trust.md", finding="trust-store")
+
+
+def expect_key(data: bytes, file: Path, fingerprint: str) -> None:
+    """UsageError unless ``data``, the content of ``file``, is the one key with this fingerprint."""
+    try:
+        found = fingerprints(data, where=str(file))
+    except (VerificationError, UnsupportedError) as error:
+        raise bad_store(error.what, file) from error
+    if found != (fingerprint,):
+        raise bad_store(f"the file holds {', '.join(found)}; its name promises {fingerprint} and nothing else", file)
+
+
+def understand(files: Iterable[bytes], scratch: Path) -> Dict[str, PublicKey]:
+    """All keys at once: one run of GnuPG instead of one for each key."""
+    with Keyring(files, scratch, strict=False) as keyring:
+        return {key.fingerprint: key for key in keyring.keys}

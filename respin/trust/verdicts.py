@@ -28,6 +28,10 @@ EXPLANATIONS: Mapping[Verdict, Explanation] = {
     Verdict.REVKEY: Explanation(
         "the signing key was revoked by its owner", "get a file signed with the owner's new key"
     ),
+    Verdict.FUTURE: Explanation(
+        "the signature was made after the time that it is judged at",
+        "judge at a later time, or now (without --at)",
+    ),
     Verdict.WEAK: Explanation(
         "the signature relies on a broken hash (MD5, SHA-1, RIPEMD-160) or on an RSA or DSA key below 2048 bits",
         "ask the author to sign anew with SHA-256 and a longer key; or accept it by allow-weak for this key in"

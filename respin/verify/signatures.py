@@ -20,6 +20,7 @@ _WORDS: Mapping[Verdict, str] = {
     Verdict.NOKEY: "unknown key",
     Verdict.EXPKEY: "expired",
     Verdict.REVKEY: "revoked key",
+    Verdict.FUTURE: "made later",
     Verdict.WEAK: "weak",
     Verdict.UNSUPPORTED: "unsupported",
 }
@@ -98,6 +99,8 @@ def judge_signatures(
         judged.append(JudgedSignature(word, signature.primary or signature.signing_key or one.keyid, trusted))
     counting = [one.trusted for one in judged if one.trusted is not None]
     if not counting:
+        # Of a key that is trusted there is more to say than of one that is not known.
+        refusals.sort(key=lambda one: one.finding == Verdict.NOKEY.value.lower())
         first, kind = refusals[0], _kind(refusals[0])
         also = [str(one) for one in refusals[1:]]
         raise kind(first.what, where=where, remedy=first.remedy, finding=first.finding, also=also)

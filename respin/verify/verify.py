@@ -127,7 +127,7 @@ def verify_bytes(output: NodeImage, claims: statement.Claims, reading: Reading, 
     verify_subject(output.iso, claims, progress, reading)
     media = verify_media_check(output.iso, claims, progress, reading)
     _root_image(output, claims)
-    return Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are the signed ones; {media}")
+    return Link("ISO", Status.PASSED, f"all {output.iso.view.size} bytes are those that the statement names; {media}")
 
 
 def with_bytes(report: Report, verified: Link) -> Report:

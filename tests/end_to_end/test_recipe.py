@@ -56,9 +56,27 @@ def test_the_command_line_counts_where_both_say_something(recipe: Dict[str, Any]
     assert not (tmp_path / "out.iso").exists()
 
 
+def test_naming_an_alternative_takes_back_what_the_recipe_says(
+    recipe: Dict[str, Any], forge: Forge, tmp_path: Path
+) -> None:
+    signed = {**recipe, "sign_key": forge.keys.fingerprints["respin"], "gnupg_home": str(forge.keys.gnupg_home)}
+    del signed["unsigned"]
+    done = build(tmp_path, signed, "--unsigned", "--json")
+    assert (done.code, done.json["verification"]["signer"]) == (0, None), done.err
+    digest = hashlib.sha256(forge.iso.read_bytes()).hexdigest()
+    signing = ("--sign-key", signed["sign_key"], "--gnupg-home", signed["gnupg_home"])
+    done = build(tmp_path, recipe, *signing, "--base-sha256", digest, "--force", "--json")
+    assert done.code == 0, done.err
+    assert done.json["verification"]["signer"] is not None
+    assert done.json["verification"]["base"]["verified"] == "pinned"
+    for both in (("--unsigned", *signing), ("--base-sha256", digest, "--base-checksum", forge.checksum)):
+        assert build(tmp_path, recipe, *both, "--force").code == 2, "on the command line, both cannot be meant"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"revision": 0}, "revision"),
         ({"schema": 2}, "schema"),
         ({"plugin": ["x"]}, "plugin"),
         ({"plugins": "x"}, "plugins"),

@@ -79,6 +79,15 @@ def test_a_later_time(forge: Forge, respun: Respun) -> None:
     assert done.json["trust"]["judged_at"] == "2037-01-01T12:00:00Z"
 
 
+@pytest.mark.parametrize("at", ["2020-01-01", "the day of signing"])
+def test_an_earlier_time(forge: Forge, respun: Respun, at: str) -> None:
+    """Nobody is accused of having changed what was only signed later."""
+    signed = forge.verify(respun.iso, base=None).json["signatures"][0]["signed_at"]
+    if at == "the day of signing":
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(signed - 1))
+    refused(forge.verify(respun.iso, base=None, at=at), 3, "future")
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "1790000000", "2026-01-01 10:00"])
 def test_what_is_no_time(forge: Forge, respun: Respun, text: str) -> None:
     assert forge.verify(respun.iso, base=None, at=text).code == 2

@@ -63,6 +63,33 @@ def test_an_error_whose_document_cannot_be_written_keeps_its_status(tmp_path: Pa
     assert "nothing.iso" in done.err
 
 
+@pytest.mark.parametrize(
+    "arguments", [["inspect", "ISO", "--files"], ["inspect", "ISO", "--cat", "/etc/passwd"], ["--help"]]
+)
+def test_what_is_written_piece_by_piece_has_to_arrive_too(respun: Respun, arguments: List[str]) -> None:
+    command = [str(respun.iso) if one == "ISO" else one for one in arguments]
+    with open("/dev/full", "w") as full:
+        done = run(*command, stdout=full)
+    assert done.code == 6
+    assert "error: standard output: the result cannot be written" in done.err
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(*command, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.code, done.err) == (6, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["bundle"], ["keys"]])
+def test_a_group_without_a_command_shows_its_help(arguments: List[str]) -> None:
+    done = run(*arguments)
+    shown = done.out + done.err
+    assert shown.startswith("Usage: respin")
+    assert "Commands:" in shown
+    assert "error" not in shown
+
+
 @pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"], ["verify"]])
 def test_a_reader_who_goes_away(forge: Forge, respun: Respun, arguments: List[str]) -> None:
     reader, writer = os.pipe()

@@ -93,7 +93,17 @@ def test_add_and_list(key_world: KeyWorld, tmp_path: Path) -> None:
     human = respin("list", "--trust", trust).stdout
     assert fingerprint in human
     assert "scope a* b" in human
-    assert "twice" in respin("add", file, "--trust", trust, "--role", "base", code=2).stderr
+    again = respin("add", file, "--trust", trust, "--role", "base", code=2).stderr
+    assert "in the role base already" in again
+    other = json.loads(respin("add", file, "--trust", trust, "--role", "rpm", "--json").stdout)
+    assert (other["schema"], other["key"]["fingerprint"]) == ("respin.keys-add/1", fingerprint)
+
+
+def test_a_file_of_several_keys_is_named(key_world: KeyWorld, tmp_path: Path) -> None:
+    file = tmp_path / "all.asc"
+    file.write_bytes(key_world.public("plugin") + key_world.public("rpm"))
+    said = respin("add", file, "--trust", tmp_path / "trust", "--role", "rpm", code=2).stderr
+    assert f"{file}: the file holds 2 keys" in said
 
 
 def test_list_warns_of_expired_and_revoked_keys(key_world: KeyWorld) -> None:

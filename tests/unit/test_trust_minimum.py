@@ -123,6 +123,18 @@ def test_expiry_of_keys_is_judged_at_a_stated_time(key_world: KeyWorld, tmp_path
         assert keyring.verify_detached(signature, b"other").verdict is Verdict.BADSIG
 
 
+def test_what_was_signed_after_the_stated_time_does_not_count(key_world: KeyWorld, tmp_path: Path) -> None:
+    now = int(time.time())
+    signature = key_world.detach_sign("respin", b"data", "--faked-system-time", f"{now + DAY}!")
+    with Keyring([key_world.public("respin")], tmp_path, at=now + 2 * DAY) as keyring:
+        assert keyring.verify_detached(signature, b"data").verdict is Verdict.GOOD
+    for at in (now + DAY - 1, now - 10 * DAY):  # the second is before the key was made, so GnuPG does not look at it
+        with Keyring([key_world.public("respin")], tmp_path, at=at) as keyring:
+            judged = keyring.verify_detached(signature, b"data")
+        assert judged.verdict is Verdict.FUTURE
+        assert "after the time of judging" in judged.detail
+
+
 def test_list_shows_them(key_world: KeyWorld, tmp_path: Path) -> None:
     path = store(key_world, tmp_path / "trust", "expires = 2020-02-03\n" + MINIMUMS)
     done = respin("keys", "list", "--trust", path)

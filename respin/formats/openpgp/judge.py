@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Collection, Dict, List, Mapping, Optional, Tuple
 
+from respin.clock import show_time
 from respin.formats.openpgp.keylist import Strength
 from respin.formats.openpgp.model import HASHES, WEAK_HASHES, Signature, Verdict, refused
 
@@ -40,8 +41,12 @@ def judge(
     signature_class: str,
     allowed: Collection[str],
     strengths: Mapping[str, Strength],
+    at: Optional[int] = None,
 ) -> Signature:
-    """The verdict. ``allowed`` holds primary fingerprints; ``strengths`` is by the fingerprint of each (sub)key."""
+    """The verdict. ``allowed`` holds primary fingerprints; ``strengths`` is by the fingerprint of each (sub)key.
+
+    ``at`` is the time (seconds since 1970) that GnuPG was told: it does not refuse what was signed after that.
+    """
     lines = parse_status(output)
     by_keyword: Dict[str, List[List[str]]] = {}
     for keyword, arguments in lines:
@@ -55,7 +60,7 @@ def judge(
     outcome, arguments = outcomes[0]
     key_id = arguments[0] if arguments else None
     if outcome == "ERRSIG":
-        return _unchecked(arguments)
+        return _unchecked(arguments, at)
     if outcome == "BADSIG":
         return refused(Verdict.BADSIG, "the bytes are not what was signed", signing_key=key_id)
     valid = by_keyword.get("VALIDSIG", [])
@@ -63,16 +68,19 @@ def judge(
         return refused(Verdict.BADSIG, f"GnuPG says {outcome} but not VALIDSIG", signing_key=key_id)
     if strange and not (outcome == "EXPSIG" and strange == ["FAILURE"]):  # gpg fails for an expired signature
         return refused(Verdict.UNSUPPORTED, f"GnuPG says {', '.join(strange)}", signing_key=valid[0][0])
-    return _validated(outcome, valid[0], exit_status, signature_class, allowed, strengths)
+    return _validated(outcome, valid[0], exit_status, signature_class, allowed, strengths, at)
 
 
-def _unchecked(arguments: List[str]) -> Signature:
+def _unchecked(arguments: List[str], at: Optional[int]) -> Signature:
     """ERRSIG: key id, key algorithm, hash algorithm, class, time, reason, fingerprint."""
     arguments = arguments + [""] * (7 - len(arguments))
     key = arguments[6] if arguments[6] not in ("", "-") else arguments[0]
     hash_name = _hash_name(arguments[2])
     if arguments[5] == _NO_KEY:
         return refused(Verdict.NOKEY, f"made by {key}, which is not among the given keys", signing_key=key)
+    later = _later(arguments[4], at)
+    if later:  # the key itself may be newer: then GnuPG does not use it
+        return refused(Verdict.FUTURE, later, signing_key=key)
     if hash_name in WEAK_HASHES and arguments[5] == _BAD_DIGEST:
         return refused(Verdict.WEAK, f"GnuPG does not check {hash_name} signatures", signing_key=key)
     if arguments[5] in (_UNKNOWN_ALGORITHM, _BAD_DIGEST):
@@ -88,6 +96,7 @@ def _validated(
     signature_class: str,
     allowed: Collection[str],
     strengths: Mapping[str, Strength],
+    at: Optional[int],
 ) -> Signature:
     """VALIDSIG: fingerprint, date, time, expiry, version, reserved, key algorithm, hash, class, primary fingerprint."""
     signing_key, primary, hash_name = valid[0], valid[9], _hash_name(valid[7])
@@ -102,6 +111,9 @@ def _validated(
     objections: List[Tuple[Verdict, str]] = []
     if outcome == "REVKEYSIG":
         objections.append((Verdict.REVKEY, f"the key {signing_key} was revoked"))
+    later = _later(valid[2], at)
+    if later:
+        objections.append((Verdict.FUTURE, later))
     if outcome == "EXPKEYSIG":
         objections.append((Verdict.EXPKEY, f"the key {signing_key} has expired"))
     if outcome == "EXPSIG":
@@ -117,6 +129,15 @@ def _validated(
     created = int(valid[2]) if valid[2].isascii() and valid[2].isdigit() else None
     verdict = problems[0] if problems else Verdict.GOOD
     return Signature(verdict, primary, signing_key, created, hash_name, detail, problems, True)
+
+
+def _later(time: str, at: Optional[int]) -> str:
+    """What to say if ``time``, in seconds since 1970, is not known to be before ``at``."""
+    if at is None:
+        return ""
+    if not (time.isascii() and time.isdigit()):
+        return "nobody knows when it was made"
+    return f"it was made at {show_time(int(time))}, after the time of judging" if int(time) > at else ""
 
 
 def _hash_name(number: str) -> Optional[str]:

@@ -32,6 +32,7 @@ class Keyring:
 
     def __init__(self, keys: Iterable[bytes], tmpdir: Path, *, strict: bool = True, at: Optional[int] = None) -> None:
         self.tmpdir = tmpdir
+        self._at = at
         # The exclamation mark stops the clock (gpg(1)). Only verification is ever told another time.
         self._time = [] if at is None else ["--faked-system-time", f"{at}!"]
         self._home = Path(tempfile.mkdtemp(prefix="keyring-", dir=tmpdir))
@@ -156,6 +157,7 @@ class Keyring:
             signature_class=signature_class,
             allowed=self._allowed,
             strengths=self._strengths,
+            at=self._at,
         )
 
     @property

@@ -32,6 +32,7 @@ class Verdict(str, Enum):
     NOKEY = "NOKEY"
     EXPKEY = "EXPKEY"
     REVKEY = "REVKEY"
+    FUTURE = "FUTURE"
     WEAK = "WEAK"
     BADSIG = "BADSIG"
     BADDIGEST = "BADDIGEST"
