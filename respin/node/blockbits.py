@@ -38,6 +38,26 @@ class Bits:
         return bool(self[group] >> bit & 1)
 
 
+class FreeBlocks:
+    """Whether a block is free, as the bitmaps say, or of a group whose bitmap was never written its metadata."""
+
+    def __init__(self, image: ExtImage) -> None:
+        self._image = image
+        self._metadata, _ = metadata_bits(image)
+        self._bitmaps: Dict[int, Optional[bytes]] = {}
+
+    def __getitem__(self, block: int) -> bool:
+        superblock = self._image.superblock
+        if not superblock.first_data_block <= block < superblock.block_count:
+            return False
+        group, bit = divmod(block - superblock.first_data_block, superblock.blocks_per_group)
+        if group not in self._bitmaps:
+            groups = self._image.groups
+            self._bitmaps[group] = None if groups[group].no_block_bitmap else groups.block_bitmap(group)
+        bitmap = self._bitmaps[group]
+        return not self._metadata.holds(block) if bitmap is None else not bitmap[bit >> 3] >> (bit & 7) & 1
+
+
 def metadata_bits(image: ExtImage) -> Tuple[Bits, Optional[str]]:
     """The blocks that hold superblocks, descriptors, bitmaps and inode tables; and what is wrong with their places."""
     size = image.superblock.block_size

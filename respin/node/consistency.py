@@ -18,6 +18,7 @@ from respin.node.allocation import RESIZE, Allocation
 from respin.node.blockbits import metadata_bits
 from respin.node.linkcounts import LinkCounts
 from respin.node.ranges import Ranges
+from respin.node.unreached import unreached
 
 FINDING = "not-consistent"
 # Accounts of who has how much, values of attributes in inodes of their own: more books than are looked at here.
@@ -37,6 +38,7 @@ def require_consistent(before: ExtImage, after: ExtImage, numbers: Collection[in
         _reserved(before, after, suspects, grown)
         or LinkCounts(before, after, suspects).problem()
         or Allocation(before, after, suspects, changed).problem()
+        or unreached(before, after, suspects, changed)
     )
     if problem is not None:
         raise MalformedError(

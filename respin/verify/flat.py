@@ -10,6 +10,7 @@ from typing import Tuple
 
 from respin.formats.squashfs.decodable import of_extension, require_decodable
 from respin.formats.squashfs.extension import first_other_byte, read_extension
+from respin.formats.squashfs.mountable import require_mountable
 from respin.formats.squashfs.splice import refuse_data_behind
 from respin.node.rootimage import FlatRoot
 from respin.node.treepairs import delta_of, pairs_of_extension
@@ -21,6 +22,7 @@ from respin.verify.differs import altered
 def compare_flat(output: FlatRoot, base: FlatRoot, progress: Progress) -> Tuple[int, Delta]:
     """Bytes of data that both root images have, and all that differs; VerificationError if the vendor's are missing."""
     refuse_data_behind(output.squashfs)
+    require_mountable(output.squashfs)
     extension = read_extension(base.squashfs, output.squashfs)
     if extension is None:
         raise altered(output.squashfs.view, 0, "the tables of the squashfs do not begin with the vendor's")

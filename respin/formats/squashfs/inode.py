@@ -163,7 +163,9 @@ def read_inode(cursor: Cursor, ids: Sequence[int], block_size: int, inode_count:
         raise _bad(where, f"it uses id {max(uid, gid)} of {len(ids)}")
     if not 1 <= number <= inode_count:
         raise _bad(where, f"its number is {number} of {inode_count}")
-    mode = _FORMAT_BITS[kind] | permissions & 0o7777
+    if permissions & ~0o7777:  # Linux takes the type from here, too, or refuses the inode
+        raise _bad(where, f"its permissions are {permissions:#o}")
+    mode = _FORMAT_BITS[kind] | permissions
     common = (number, kind, extended, mode, ids[uid], ids[gid], mtime)
     if kind is Kind.FILE:
         sparse, nlink, xattr = 0, 1, NO_XATTR
@@ -171,7 +173,9 @@ def read_inode(cursor: Cursor, ids: Sequence[int], block_size: int, inode_count:
             start, size, sparse, nlink, fragment, offset, xattr = EXTENDED_FILE.unpack(cursor.take(40))
         else:
             start, fragment, offset, size = FILE.unpack(cursor.take(16))
-        tail = None if fragment == NO_FRAGMENT or size % block_size == 0 else Tail(fragment, offset)
+        if fragment != NO_FRAGMENT and size % block_size == 0:
+            raise _bad(where, f"its {size} bytes fill blocks, and it names fragment {fragment} for the rest")
+        tail = None if fragment == NO_FRAGMENT else Tail(fragment, offset)
         if tail and offset + size % block_size > block_size:
             raise _bad(where, "its tail end reaches behind the end of a fragment")
         block_count = size // block_size if fragment != NO_FRAGMENT else -(-size // block_size)
@@ -213,8 +217,9 @@ def read_block_list(cursor: Cursor, inode: Inode, block_size: int, data_end: int
     if sys.byteorder == "big":
         sizes.byteswap()
     for size in sizes if sizes and max(sizes) > block_size else ():
-        if size & SIZE_MASK <= block_size and size <= SIZE_MASK | STORED_BIT:
+        if size & SIZE_MASK <= block_size and size <= SIZE_MASK | STORED_BIT and size != STORED_BIT:
             continue
+        # A hole is a zero: what is stored without a byte is an error to Linux.
         raise _bad(where, f"a data block has {size & SIZE_MASK} stored bytes, flags {size >> 24:#x}")
     if inode.start > data_end:
         if any(size & SIZE_MASK for size in sizes):

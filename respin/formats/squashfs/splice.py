@@ -19,7 +19,7 @@ from respin.formats.squashfs.longer import Relaid, longer_inode, relay
 from respin.formats.squashfs.lookup import SIZE_MASK
 from respin.formats.squashfs.relocation import Relocation, Replacement, Span, refuse_sharing
 from respin.formats.squashfs.superblock import SIZE
-from respin.formats.squashfs.tables import InodeTable, PlacedInode, TableWriter, read_inode_table
+from respin.formats.squashfs.tables import InodeTable, Pack, PlacedInode, TableWriter, read_inode_table
 from respin.limits import KiB
 from respin.segments import Copy, Data, Segment, Zeros, merge, total
 
@@ -87,7 +87,16 @@ def splice_file(
     size = file.size if size is None else size
     if size < file.size:
         raise RespinError(f"{path} cannot get shorter in place")
-    changes = encode_changes(image, file, image.open_file(path), changed, size)
+    return spliced(image, file, encode_changes(image, file, image.open_file(path), changed, size), size)
+
+
+def spliced(
+    image: SquashfsImage, file: SquashfsFile, changes: Changes, size: int, pack: Optional[Pack] = None
+) -> SplicedSquashfs:
+    """The image with ``changes``, which are encoded already, in ``file`` of now ``size`` bytes.
+
+    ``pack`` makes the metadata blocks that change (see :class:`TableWriter`).
+    """
     table = read_inode_table(image)
     placed = table.find(image, file.inode.number)
     _refuse_shared(image, table, placed, changes)
@@ -103,7 +112,7 @@ def splice_file(
 
     new = _NewFile(start, size, _fields(image, file, changes, size))
     inodes = _patch_inodes(image, table, placed, file, new, relocation)
-    writer = TableWriter(image, relocation.new_end)
+    writer = TableWriter(image, relocation.new_end, pack)
     superblock = replace(image.superblock, inode_table=writer.inodes(table, inodes.content, inodes.positions))
     superblock = replace(superblock, root_inode=writer.reference(superblock.root_inode))
     superblock = replace(superblock, directory_table=writer.directories(table))

@@ -95,13 +95,21 @@ def read_inode_table(image: SquashfsImage) -> InodeTable:
     return InodeTable(tuple(blocks), content, tuple(placed))
 
 
-class TableWriter:
-    """Collects the tables of the new image; ``position`` is the byte where the next one goes."""
+Pack = Callable[[int, bytes, bool], bytes]
+"""Makes a metadata block that goes to a byte of the new image from its content: compressed, unless that is True."""
 
-    def __init__(self, image: SquashfsImage, position: int) -> None:
+
+class TableWriter:
+    """Collects the tables of the new image; ``position`` is the byte where the next one goes.
+
+    ``pack`` makes the blocks of what changed; by default they are compressed as the image's are.
+    """
+
+    def __init__(self, image: SquashfsImage, position: int, pack: Optional[Pack] = None) -> None:
         self.segments: List[Segment] = []
         self.position = position
         self._image = image
+        self._pack = pack or (lambda _position, content, store: pack_metadata(image.codec, content, store=store))
         self._moved: Dict[int, int] = {}  # inode references: old -> new
 
     def reference(self, reference: int) -> int:
@@ -132,7 +140,7 @@ class TableWriter:
             new, new_bounds = [], list(range(0, len(content), METADATA_SIZE))
             for at in new_bounds:
                 new.append(self.position - start)
-                self._add(Data(pack_metadata(self._image.codec, content[at : at + METADATA_SIZE], store=store)))
+                self._add(Data(self._pack(self.position, content[at : at + METADATA_SIZE], store)))
         for placed in table.inodes:
             position = placed.position if positions is None else positions[placed.position]
             self._moved[_reference(placed.position, bounds, old)] = _reference(position, new_bounds, new)
@@ -230,7 +238,7 @@ class TableWriter:
             if new == block.content:
                 self._add(Copy(block.offset, block.stored))
             else:
-                self._add(Data(pack_metadata(self._image.codec, new, store=store)))
+                self._add(Data(self._pack(self.position, new, store)))
         return written
 
     def _add(self, segment: Segment) -> None:

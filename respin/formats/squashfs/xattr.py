@@ -20,7 +20,7 @@ from respin.limits import KiB
 ENTRY_SIZE = 16
 HEADER_SIZE = 16
 _PREFIXES = {0: "user.", 1: "trusted.", 2: "security."}
-_OUT_OF_LINE = 0x100
+_PREFIX, _OUT_OF_LINE = 0xFF, 0x100
 _MOST_VALUE = 64 * KiB  # the kernel's XATTR_SIZE_MAX
 _MOST_LIST = 1024
 
@@ -70,9 +70,11 @@ class Xattrs:
         found: Dict[str, bytes] = {}
         for _ in range(count):
             kind, length = struct.unpack("<HH", cursor.take(4))
-            prefix = _PREFIXES.get(kind & 0xFF)
+            prefix = _PREFIXES.get(kind & _PREFIX)
+            if kind & ~(_PREFIX | _OUT_OF_LINE):  # Linux leaves out what it does not know
+                raise malformed(self._view, self.table.start, f"an extended attribute is of kind {kind:#x}")
             if prefix is None:
-                raise UnsupportedError(f"extended attributes of kind {kind & 0xFF} are unknown", where=self._view.name)
+                raise UnsupportedError(f"extended attributes of kind {kind} are unknown", where=self._view.name)
             if length > 255:
                 raise malformed(self._view, self.table.start, "an extended attribute's name is too long")
             name = prefix + cursor.take(length).decode("utf-8", "surrogateescape")
