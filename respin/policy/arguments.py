@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Collection, Iterator, Set
+from typing import Collection, Iterator, Set, Tuple
 
+from respin.formats.bootconfig import ArgumentEdit
 from respin.formats.kernelmodule import module_name
 from respin.node.kernelfacts import KernelFacts
 from respin.plan import Bundle, InstallPlan
@@ -36,18 +37,30 @@ _HARDWARE = (
 )  # fmt: skip
 
 
-def judge_arguments(plan: InstallPlan, vendor_modules: Collection[str]) -> Iterator[Finding]:
+# What only decides what is shown and where; whoever builds may ask for it.
+_SHOWN = (
+    "quiet",
+    "rhgb",
+    "splash",
+    "nosplash",
+    "plymouth.enable=0",
+    "console=*",
+    "loglevel=[0-7]",
+    "vga=*",
+    "consoleblank=*",
+)
+
+
+def judge_arguments(plan: InstallPlan, modules: Collection[str]) -> Iterator[Finding]:
     """A finding for every declared kernel argument that is not the plugin's own: of its module or under its name.
 
     Too many programs read the kernel's command line for a list of what is dangerous to be complete, so only what is
-    known to be harmless is let through besides. ``vendor_modules`` are the kernel's names of modules of the vendor's.
+    known to be harmless is let through besides. ``modules`` are the kernel's names of modules of the vendor's.
     """
     declared = [bundle for bundle in plan.bundles if bundle.manifest.effects.kernel_arguments]
     if not declared:
         return
-    taken = set(vendor_modules)
-    for release in plan.node.kernel_releases:
-        taken |= KernelFacts(plan.node.root, release).builtin
+    taken = _taken(plan, modules)
     for bundle in declared:
         own = _own_names(bundle, plan) - taken
         for argument in bundle.manifest.effects.kernel_arguments:
@@ -66,6 +79,34 @@ def judge_arguments(plan: InstallPlan, vendor_modules: Collection[str]) -> Itera
                 "declare arguments of the plugin's own modules (MODULE.PARAMETER=VALUE); whoever builds can add others"
                 " by --append-arg",
             )
+
+
+def unvouched(plan: InstallPlan, asked: ArgumentEdit, modules: Collection[str]) -> Tuple[str, ...]:
+    """What whoever built asked to add (+) and to remove (-) that nobody but they can answer for.
+
+    ``modules`` are the kernel's names of modules of the vendor's. Let through is what a plugin might declare, arguments
+    of its own modules and for hardware; and what only decides what is shown.
+    """
+    own = {name for bundle in plan.bundles for name in _own_names(bundle, plan)} - _taken(plan, modules)
+    added = [
+        f"+{one}"
+        for one in asked.append
+        if not any(fnmatchcase(one, known) for known in (*_HARDWARE, *_SHOWN)) and not _is_of(own, one)
+    ]
+    removed = [f"-{one}" for one in asked.remove if not any(fnmatchcase(one, known) for known in _SHOWN)]
+    return (*added, *removed)
+
+
+def _is_of(own: Collection[str], argument: str) -> bool:
+    name = argument.partition("=")[0]
+    prefix, dot, _ = name.partition(".")
+    return bool(dot) and prefix.replace("-", "_") in own and first_match(name, _REFUSED) is None
+
+
+def _taken(plan: InstallPlan, modules: Collection[str]) -> Set[str]:
+    """The kernel's names for everything that the Node has, built in or as one of ``modules``."""
+    builtin = (KernelFacts(plan.node.root, release).builtin for release in plan.node.kernel_releases)
+    return set(modules).union(*builtin)
 
 
 def _own_names(bundle: Bundle, plan: InstallPlan) -> Set[str]:

@@ -20,6 +20,7 @@ from respin.formats.iso9660.image import IsoImage
 from respin.limits import LIMITS
 from respin.progress import SILENT, Progress
 from respin.provenance import statement
+from respin.provenance.endings import array_at_end
 from respin.provenance.layout import STATEMENT
 
 
@@ -96,7 +97,13 @@ def find_iso(view: ByteView) -> FoundIso:
 
 
 def look_behind(carrier: Carrier, progress: Progress = SILENT) -> Trailing:
-    """Read what lies behind the ISO, up to the first byte that is not zero."""
+    """Read what lies behind the ISO, up to the first byte that is not zero.
+
+    Raises VerificationError when the carrier's end calls it a part of a RAID array.
+    """
+    array = array_at_end(carrier.view, carrier.iso_size)
+    if array is not None:
+        raise _extra(carrier.view, f"at byte {array[1]} it says that it belongs to a RAID array ({array[0]})")
     ranges = [(carrier.iso_size, carrier.size)]
     if carrier.backup is not None:
         start, size = carrier.backup

@@ -16,7 +16,7 @@ from respin.formats import intoto
 from respin.node.base import VerifiedBase
 from respin.node.protected import ProtectedDigest
 from respin.node.selinux import PolicyId
-from respin.plan import InstallPlan
+from respin.plan import Bundle, InstallPlan
 from respin.provenance import grown, purl
 from respin.provenance.layout import EVIDENCE, RESTORE, SLOT, STATEMENT
 from respin.provenance.medium import MediumRecord, parse_medium
@@ -109,31 +109,7 @@ def compose(
     dependencies = [
         intoto.Resource(name=base.claim.name, digest={"sha256": base.claim.sha256}, annotations=base_annotations)
     ]
-    for bundle in plan.bundles:
-        dependencies.append(
-            intoto.Resource(
-                name=bundle.manifest.file_name,
-                digest={"sha256": bundle.sha256},
-                annotations={
-                    "respin_role": "plugin",
-                    "respin_signer": bundle.signer.key.public.fingerprint,
-                    "respin_tier": bundle.signer.key.tier,
-                },
-            )
-        )
-        dependencies += [
-            intoto.Resource(
-                name=rpm.header.nevra,
-                uri=purl.package_url(rpm.header, bundle.manifest.vendor),
-                digest={"sha256": rpm.sha256},
-                annotations={
-                    "respin_role": "package",
-                    "respin_bundle": bundle.manifest.file_name,
-                    "respin_signer": rpm.signer.key.public.fingerprint,
-                },
-            )
-            for rpm in bundle.rpms
-        ]
+    dependencies += [one for bundle in plan.bundles for one in _materials(bundle)]
     provenance = intoto.Provenance(
         intoto.BuildDefinition(
             build_type=NESTED_BUILD if node.image.inner_path else FLAT_BUILD,
@@ -166,6 +142,43 @@ def compose(
     return intoto.build([subject], intoto.SLSA_PROVENANCE, provenance.to_json()).raw
 
 
+def described(bundles: Sequence[Bundle]) -> Tuple[Tuple[Mapping[str, Any], ...], Tuple[Mapping[str, Any], ...]]:
+    """Plugins and packages as :class:`Claims` has them, of bundles that somebody verified."""
+    resources = [one for bundle in bundles for one in _materials(bundle)]
+    plugins, packages = (
+        tuple(_named(one) for one in resources if one.annotations["respin_role"] == role)
+        for role in ("plugin", "package")
+    )
+    return plugins, packages
+
+
+def _materials(bundle: Bundle) -> List[intoto.Resource]:
+    """A bundle and its packages."""
+    plugin = intoto.Resource(
+        name=bundle.manifest.file_name,
+        digest={"sha256": bundle.sha256},
+        annotations={
+            "respin_role": "plugin",
+            "respin_signer": bundle.signer.key.public.fingerprint,
+            "respin_tier": bundle.signer.key.tier,
+        },
+    )
+    packages = [
+        intoto.Resource(
+            name=rpm.header.nevra,
+            uri=purl.package_url(rpm.header, bundle.manifest.vendor),
+            digest={"sha256": rpm.sha256},
+            annotations={
+                "respin_role": "package",
+                "respin_bundle": bundle.manifest.file_name,
+                "respin_signer": rpm.signer.key.public.fingerprint,
+            },
+        )
+        for rpm in bundle.rpms
+    ]
+    return [plugin, *packages]
+
+
 def parse(data: bytes, *, where: str) -> Claims:
     """The claims of a statement that respin wrote; MalformedError for any other."""
     statement = intoto.parse(data, where=where)
@@ -185,6 +198,12 @@ def parse(data: bytes, *, where: str) -> Claims:
     if len(by_role["base"]) != 1 or provenance.run_details.byproducts:
         raise MalformedError("the statement must name one base and no byproducts", where=where)
     base = by_role["base"][0]
+    asked = definition.external_parameters
+    said = asked.get("base")
+    if asked.get("plugins") != [one.name for one in by_role["plugin"]] or not isinstance(said, dict):
+        raise MalformedError("externalParameters name other plugins than the dependencies", where=where)
+    if said.get("name") != base.name:
+        raise MalformedError("externalParameters name another base than the dependencies", where=where)
     extensions = Fields(provenance.extensions, where=where, place="predicate", finding="bad-statement")
     protected = extensions.fields("respin_protected")
     changes = extensions.array("respin_changes", limit=MAX_CHANGES)

@@ -14,7 +14,10 @@ from respin.medium.edit import MediumEdit
 from respin.medium.initrds import Initrds
 from respin.node.image import NodeImage
 from respin.plan import InstallPlan, Package
+from respin.policy.arguments import unvouched
+from respin.policy.preflight import vendor_modules
 from respin.provenance.medium import MediumRecord
+from respin.safepath import show
 from respin.verify.report import Link, Status
 
 
@@ -63,7 +66,13 @@ def medium_link(plan: InstallPlan, record: MediumRecord) -> Link:
     words = [f"+{one}" for one in arguments.append] + [f"-{one}" for one in arguments.remove]
     said = f"kernel arguments {' '.join(words)}; " if words else ""
     places = ", ".join(one.place for one in record.edited)
-    return Link("medium", Status.PASSED, f"{said}recomputed from the vendor's bytes: {places}")
+    said += f"recomputed from the vendor's bytes: {places}"
+    asked = record.request.arguments
+    open_ = unvouched(plan, asked, vendor_modules(plan.node.root)) if asked else ()
+    if not open_:
+        return Link("medium", Status.PASSED, said)
+    why = f"only whoever built the ISO answers for {show(' '.join(open_))}, and nobody judged what that does"
+    return Link("medium", Status.NOT_DONE, f"{said}; {why}")
 
 
 def claimed_link(record: MediumRecord) -> Link:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence, Tuple
 
 from respin.digest import sha256_hex
 from respin.errors import VerificationError
@@ -37,16 +37,31 @@ from respin.verify.stock import Stock
 def verify_evidence(
     output: NodeImage, claims: statement.Claims, trust: TrustStore, tmpdir: Path
 ) -> Tuple[ProvenBundle, ...]:
-    """The plugins by the signatures in the evidence; they must be those that the statement names, in its order."""
+    """The plugins by the signatures in the evidence; they must be those that the statement names, in its order.
+
+    What the statement says of them follows from manifests and headers, but for who signed what and how far that key is
+    trusted, which is by the trust store of whoever asks, and for the digests of whole bundles, which are not there.
+    """
     view = output.iso.file_view(f"/{EVIDENCE}")
     digests = {str(plugin["name"]): str(plugin["sha256"]) for plugin in claims.plugins}
+    if len(digests) != len(claims.plugins):
+        raise VerificationError("the statement names a plugin twice", where=view.name, finding="evidence")
     proven = evidence.verify_bundles(evidence.unpack(view), digests, trust, where=view.name, tmpdir=tmpdir)
-    named = [(str(package["name"]), str(package["sha256"])) for package in claims.packages]
-    if named != [(rpm.header.nevra, rpm.sha256) for bundle in proven for rpm in bundle.rpms]:
+    said, wanted = (claims.plugins, claims.packages), statement.described(proven)
+    if [_without_signers(one) for part in said for one in part] != [
+        _without_signers(one) for part in wanted for one in part
+    ]:
         raise VerificationError(
-            "the statement names other packages than the plugins' signed manifests", where=view.name, finding="evidence"
+            "the statement says something else of plugins and packages than their signed manifests and headers",
+            where=view.name,
+            remedy="this is not what its maker says it is; do not use it",
+            finding="evidence",
         )
     return proven
+
+
+def _without_signers(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in described.items() if key not in ("signer", "tier")}
 
 
 def proven_plan(stock: Stock, bundles: Sequence[ProvenBundle], claims: statement.Claims, scratch: Path) -> InstallPlan:

@@ -181,6 +181,7 @@ def verify_content(
     for name in sorted(digests):
         how = "as in the vendor's ISO" if stock is not None else "as the statement says"
         links.append(Link(name, Status.PASSED, f"{digests[name].paths} protected paths, {how}"))
+    plugins, packages = statement.described(bundles)
     return Report(
         iso=str(output.iso.view.name),
         size=output.iso.view.size,
@@ -191,8 +192,8 @@ def verify_content(
             "sha256": claims.base_sha256,
             "verified": claims.base_kind if stock is None else stock.claim.kind,
         },
-        plugins=claims.plugins,
-        packages=claims.packages,
+        plugins=plugins,
+        packages=packages,
         signer=words.describe_signature(signature),
         changes=words.counts(claims.delta),
         medium=words.describe_medium(claims.medium),

@@ -239,7 +239,7 @@ def evil_flat_build(
 def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_module, "require_none", lambda findings: None)
     monkeypatch.setattr(build_module, "_judge", lambda *arguments: None)
-    monkeypatch.setattr(seal_module, "_verify", lambda *arguments, **keywords: (None, b"{}"))
+    monkeypatch.setattr(seal_module._Sealing, "_verify", lambda *arguments: (None, b"{}"))
     monkeypatch.setattr(seal_module, "_lint", lambda *arguments: None)
     monkeypatch.setattr(Shown, "require", lambda *arguments, **keywords: None)
     monkeypatch.setattr(rootdiff_module, "require_consistent", lambda *arguments: None)
