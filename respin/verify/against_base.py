@@ -8,16 +8,11 @@ and of both trees everything is read that blocks which differ could have an infl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from respin.byteview import ByteView, same_bytes
 from respin.formats import mediacheck
 from respin.formats.iso9660.layout import NewFile, Place
 from respin.formats.iso9660.plan import plan_splice
-from respin.formats.squashfs.decodable import of_file, require_decodable
-from respin.formats.squashfs.image import SquashfsImage
-from respin.formats.squashfs.replay import replay
-from respin.formats.squashfs.sameblocks import same_blocks
 from respin.medium.edit import NOTHING, MediumEdit, overlaid
 from respin.node.image import NodeImage
 from respin.node.ranges import Ranges
@@ -35,9 +30,10 @@ from respin.provenance.layout import (
 )
 from respin.root.delta import Delta
 from respin.root.growth import Growth
-from respin.segments import Copy, Data, Segment, Zeros
-from respin.verify.differs import altered
+from respin.segments import Segment, Zeros
+from respin.verify.differs import altered, require_same
 from respin.verify.flat import compare_flat
+from respin.verify.squashfs import compare_squashfs
 from respin.verify.statement import extent
 from respin.verify.superblock import require_same_hidden_files, require_same_superblock
 
@@ -95,7 +91,7 @@ def compare_with_base(
 def _compare_nested(
     output: NestedRoot, base: NestedRoot, progress: Progress, said: Iterable[str], even: Optional[bool]
 ) -> Tuple[str, Delta]:
-    same = _compare_squashfs(output.squashfs, base.squashfs, output.inner_path, progress)
+    same = compare_squashfs(output.squashfs, base.squashfs, output.inner_path, progress)
     require_same_superblock(output, base)
     differing = (number for number, alike in enumerate(same) if not alike)
     changed = Ranges.of_blocks(differing, base.nested.block_size, base.nested.size)
@@ -126,7 +122,7 @@ def _compare_iso(output: NodeImage, base: NodeImage, edit: MediumEdit, progress:
             for start in range(0, segment.length, STEP):
                 length = min(STEP, segment.length - start)
                 for part, count in _outside(position, length, free):
-                    _require_same(view, part, segment, start + part - position, count, base.iso.view)
+                    require_same(view, part, segment, start + part - position, count, base.iso.view)
                     compared += count
                 position += length
                 step.advance(length)
@@ -146,60 +142,3 @@ def _outside(start: int, length: int, free: Sequence[Tuple[int, int]]) -> List[T
     if start < end:
         parts.append((start, end - start))
     return parts
-
-
-def _expected(segment: Segment, offset: int, length: int, base: ByteView) -> bytes:
-    if isinstance(segment, Copy):
-        return base.read(segment.offset + offset, length)
-    return segment.data[offset : offset + length] if isinstance(segment, Data) else bytes(length)
-
-
-def _require_same(
-    view: ByteView, offset: int, segment: Segment, within: int, length: int, base: ByteView, part: str = "on the ISO"
-) -> None:
-    """What stands at ``offset`` must be ``length`` bytes of ``segment`` over ``base``, from its byte ``within`` on."""
-    if isinstance(segment, Copy) and same_bytes(view, offset, base, segment.offset + within, length):
-        return
-    wanted = _expected(segment, within, length, base)
-    found = view.read(offset, length)
-    if found != wanted:
-        place = next(i for i, (a, b) in enumerate(zip(found, wanted)) if a != b)
-        raise altered(view, offset + place, f"a byte {part} is not the vendor's, outside the declared changes")
-
-
-def _compare_squashfs(output: SquashfsImage, base: SquashfsImage, path: str, progress: Progress) -> Sequence[bool]:
-    """Compare two root images; returns for each block of the nested image whether it is the same.
-
-    Every byte but those of changed blocks has to be what a splice of the vendor's makes: how the kernel goes through
-    tables, directories and their indexes is not for this reader to say.
-    """
-    mine, theirs = output.file(path), base.file(path)
-    if mine.size < theirs.size:
-        raise altered(output.view, output.superblock.inode_table, f"{path} is shorter than the vendor's")
-    same = same_blocks(output, mine, base, theirs, progress)
-    wanted = replay(output, base, path, same)
-    if wanted.size != output.view.size:
-        what = f"the root image has {output.view.size} bytes where {wanted.size} are expected"
-        raise altered(output.view, min(wanted.size, output.view.size), what)
-    known = Ranges(((theirs.blocks.start, theirs.blocks.end),))  # the same blocks in it are known to be the same
-    offset = 0
-    for segment in wanted.segments:
-        for start, length in _unknown(segment, known):
-            for at in range(start, start + length, STEP):
-                count = min(STEP, start + length - at)
-                _require_same(output.view, offset + at, segment, at, count, base.view, "in the root image")
-        offset += segment.length
-    require_decodable(output, of_file(output, mine, same))
-    return same
-
-
-def _unknown(segment: Segment, known: Ranges) -> Iterator[Tuple[int, int]]:
-    """The parts of ``segment``, as (offset in it, length), that are not copied from ``known`` places of the base."""
-    if not isinstance(segment, Copy):
-        yield 0, segment.length
-        return
-    at, end = segment.offset, segment.offset + segment.length
-    for first, last in known.within(at, end):
-        yield at - segment.offset, first - at
-        at = last
-    yield at - segment.offset, end - at

@@ -20,7 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from respin.byteview import BytesView
+from respin.errors import RespinError
 from respin.formats.squashfs import SpliceCounters, SquashfsImage, splice_file
+from respin.progress import SILENT
+from respin.verify.squashfs import compare_squashfs
 from tests.support.flatroots import observed, pack, unpack
 from tests.support.images import (
     EPOCH,
@@ -137,6 +140,7 @@ class Case:
             results.append(write_segments(image, result.segments, tmp / "new").read_bytes())
             assert len(results[-1]) == result.size
         assert results[0] == results[1]
+        self._verify(data, results[0])
         assert observed(unpack(tmp / "new", tmp / "ours")) == observed(unpack(reference, tmp / "theirs"))
 
         old, new = (stored_blocks(one, len(content), self.block, self.compressor) for one in (data, results[0]))
@@ -157,6 +161,24 @@ class Case:
             stored = new[number if number in new else FRAGMENT][1]
             assert results[0][offset : offset + length] == stored, number
         return counters
+
+    def _verify(self, before: bytes, after: bytes) -> None:
+        """Verification accepts the splice, and no other byte but in the file's own blocks and in packed tables."""
+        base, image = (SquashfsImage.open(BytesView(data, "image")) for data in (before, after))
+        compare_squashfs(image, base, INNER, SILENT)
+        file = image.file(INNER)
+        free = [(image.superblock.inode_table, image.superblock.bytes_used), (file.blocks.start, file.blocks.end)]
+        if file.fragment is not None:
+            fragment = image.fragments[file.fragment.fragment]
+            free.append((fragment.offset, fragment.offset + fragment.stored_size))
+        rng = random.Random(len(after))
+        for at in [*range(0, 96, 7), *(rng.randrange(len(after)) for _ in range(20)), len(after) - 1]:
+            if any(start <= at < end for start, end in free):
+                continue
+            other = bytearray(after)
+            other[at] ^= 1 << rng.randrange(8)
+            with pytest.raises(RespinError):
+                compare_squashfs(SquashfsImage.open(BytesView(bytes(other), "other")), base, INNER, SILENT)
 
     def _write(self, root: Path, files: Mapping[str, bytes]) -> Path:
         for name, data in files.items():

@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Dict, Optional, Sequence
 
 from respin.formats.squashfs.changes import ChangedFragment, Changes, Encoded
+from respin.formats.squashfs.decodable import require_decodable
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
 from respin.formats.squashfs.lookup import STORED_BIT
 from respin.formats.squashfs.metadata import malformed, read_metadata_block
 from respin.formats.squashfs.splice import SplicedSquashfs, spliced
+from respin.formats.squashfs.superblock import METADATA_SIZE
 
 
 def replay(output: SquashfsImage, base: SquashfsImage, path: str, same: Sequence[bool]) -> SplicedSquashfs:
@@ -34,7 +36,10 @@ def replay(output: SquashfsImage, base: SquashfsImage, path: str, same: Sequence
         found = read_metadata_block(output.view, output.codec, position, output.superblock.bytes_used)
         if found.content != content:
             raise malformed(output.view, position, "a metadata block does not hold what the vendor's becomes")
-        return output.view.read(position, found.stored)
+        stored = output.view.read(position, found.stored)
+        if not stored[1] & 0x80:  # compressed: would Linux read it, too?
+            require_decodable(output, [(position + 2, found.stored - 2, METADATA_SIZE)])
+        return stored
 
     return spliced(base, theirs, Changes(blocks, fragment), mine.size, pack)
 
