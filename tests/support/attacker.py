@@ -29,6 +29,7 @@ from respin.formats.squashfs.image import SquashfsImage
 from respin.formats.squashfs.merge import Change, MergedSquashfs, merge_changes
 from respin.formats.squashfs.nested import PatchedView
 from respin.node import rootdiff as rootdiff_module
+from respin.provenance import statement as statement_module
 from respin.root.delta import Delta
 from respin.root.install import Installed, InstallJob
 from tests.support import rawiso
@@ -234,6 +235,25 @@ def evil_flat_build(
 
     monkeypatch.setattr(newroot_module, "merge_changes", merge)
     return _build_without_rules(forge, plugin, output, monkeypatch)
+
+
+def evil_statement_build(
+    forge: Forge,
+    plugin: Path,
+    output: Path,
+    change: Callable[[Dict[str, Any]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """An honest respin with a statement that was changed before anything was laid out by its size."""
+    real = statement_module.compose
+
+    def compose(*arguments: Any) -> bytes:
+        document = json.loads(real(*arguments))
+        change(document)
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    monkeypatch.setattr(statement_module, "compose", compose)
+    return evil_build(forge, plugin, output, [], monkeypatch)
 
 
 def _build_without_rules(forge: Forge, plugin: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from respin.byteview import BytesView
 from respin.errors import MalformedError, RespinError
 from respin.formats.ext.image import ExtImage
+from respin.node.blockbits import FreeBlocks
 from respin.node.consistency import is_all, is_even, require_consistent
 from respin.node.numbering import Numbering
 from respin.node.ranges import Ranges
@@ -250,3 +251,27 @@ def test_books_that_are_not_looked_at(tmp_path: Path, feature: str) -> None:
     image = build_ext(tmp_path / "root.img", {"file": b"x"}, fs="ext4", size_mib=16, options=("-O", feature))
     assert not is_all(opened(image.read_bytes()))
     assert not is_even(opened(image.read_bytes()))
+
+
+def test_what_no_file_has_is_the_vendors_or_zeros(stock: Path, tmp_path: Path) -> None:
+    """e2fsck does not look there, but who looks for superblocks of others does."""
+    old, image = changed_by(stock, tmp_path, "cd /empty\nwrite {work}/source new")
+    new = bytearray(image.read_bytes())
+    assert problem(old, bytes(new)) is None
+    after = opened(bytes(new))
+    size = after.superblock.block_size
+    free = FreeBlocks(after)
+    last = next(number for number in reversed(range(after.superblock.block_count)) if free[number])
+    inode = after.inode(after.stat("/empty/new").number)
+    assert inode.size % size
+    run = after.allocation(inode)[0][-1]
+    assert run.physical is not None
+    end = (run.physical + run.count - 1) * size + inode.size % size
+    for at in (last * size + 8, end, end + size - inode.size % size - 1):
+        forged = bytearray(new)
+        forged[at] = 7
+        (tmp_path / "forged").write_bytes(forged)
+        assert is_clean(tmp_path / "forged")
+        found = problem(old, bytes(forged))
+        assert found is not None
+        assert "is not the vendor's" in found.what
