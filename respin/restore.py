@@ -63,9 +63,10 @@ def open_restored(iso: IsoImage, scratch: Path, stack: ExitStack) -> RestoredVie
     """
     if f"/{RESTORE}" not in iso.files:
         raise VerificationError(
-            "this ISO carries no restore map, so the vendor's ISO cannot be had from it",
+            "this ISO carries no restore map (it is stock, or was built with --no-restore), so the vendor's cannot be"
+            " had from it",
             where=iso.view.name,
-            remedy="it is a stock ISO, or was built with --no-restore",
+            remedy="get the vendor's ISO from the vendor; commands that need it take it with --base NODE.iso",
             finding="no-restore-map",
         )
     file = iso.file_view(f"/{RESTORE}")

@@ -101,6 +101,12 @@ def sign(request: SignRequest, progress: Progress = SILENT) -> SignedIso:
         offset, _ = extent(iso, SLOT)
         masks = subject_masks(iso, claims)
         reading = read_through(iso, masks, progress, media_check=claims.media_check)
+        if view.size > claims.iso_size:
+            raise UsageError(
+                f"this is larger than the ISO in it, which has {claims.iso_size} bytes by its statement",
+                where=str(request.iso),
+                remedy="sign the ISO itself, not the carrier that it was written to or an image of that",
+            )
         verify_subject(iso, claims, progress, reading)
         verify_media_check(iso, claims, progress, reading)
         signed = sidecar.countersign(envelope, signer)
@@ -130,7 +136,7 @@ def _open(path: Path) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
+        raise UsageError("this is not a file", where=str(path), remedy="name the ISO file")
     try:
         lock(fd, path)
     except BuildError:

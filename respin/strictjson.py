@@ -106,7 +106,7 @@ def _check_tree(value: Any) -> None:
 
 
 def _bad(what: str, where: str) -> MalformedError:
-    return MalformedError(what, where=where, finding="bad-json")
+    return MalformedError(what, where=where, remedy="it was damaged, or is another kind of file", finding="bad-json")
 
 
 class Fields:

@@ -209,7 +209,11 @@ def require_every_plugin(had: Tuple[str, ...], bundles: Tuple[VerifiedBundle, ..
     given = {bundle.manifest.name for bundle in bundles}
     for name in sorted(remove):
         if name not in had or name in given:
-            raise UsageError(f"--remove {name}: the base does not hold it, or its bundle is given too")
+            held = f"it holds {', '.join(had)}" if had else "it holds none"
+            raise UsageError(
+                f"--remove {name}: the base does not hold that plugin, or its bundle is given too",
+                remedy=f"name a plugin of the base: {held}",
+            )
     for name in had:
         if name not in given | remove:
             raise PolicyError(

@@ -54,7 +54,11 @@ class CommandSigner:
         try:
             done = subprocess.run(self.argv, input=data, stdout=subprocess.PIPE, check=False)
         except OSError as error:
-            raise UsageError(f"the signing command cannot be run: {error.strerror}", where=where) from error
+            raise UsageError(
+                f"the signing command cannot be run: {error.strerror}",
+                where=where,
+                remedy="name a program that is there, with its whole path if it is not in PATH",
+            ) from error
         if done.returncode != 0:
             raise BuildError(
                 f"the signing command ended with status {done.returncode}",

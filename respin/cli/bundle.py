@@ -28,7 +28,15 @@ def bundle() -> None:
 
 @bundle.command("create")
 @click.argument("spec", metavar="SPEC.toml", type=click.Path(path_type=Path))
-@click.option("-o", "out_dir", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where it goes.")
+@click.option(
+    "-o",
+    "--output",
+    "out_dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Where it goes (default: here); made if it is missing.",
+)
 @force_option
 @json_option
 @click.pass_obj
@@ -45,6 +53,7 @@ def create_command(session: Session, spec: Path, out_dir: Path, force: bool, jso
         draft = create(spec, workspace.path, console)
         try:
             target = out_dir / draft.manifest.file_name
+            out_dir.mkdir(parents=True, exist_ok=True)
             _publish(draft, target, workspace.reaper, force=force)
             document = {**summary.describe(draft.bundle)[1], "path": str(target)}
         finally:

@@ -61,7 +61,9 @@ def inspect(
       respin inspect node.iso --cat /etc/os-release
       respin inspect node.iso --lint
     """
-    if files + (cat is not None) + lint > 1 or (below is not None and not files):
+    if below is not None and not files:
+        raise UsageError("--below says what part of the files is to be listed", remedy="give it with --files")
+    if files + (cat is not None) + lint > 1:
         raise UsageError(
             "these options exclude each other", remedy="say --files [--below PATH], or --cat PATH, or --lint"
         )

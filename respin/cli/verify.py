@@ -110,6 +110,10 @@ def verify(
             raise UsageError(
                 "--host checks an installed Node, not an ISO", remedy="give it with --iso and --trust alone"
             )
+        if host_iso is None and any(
+            context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in ("trust", "at")
+        ):
+            raise UsageError("no key is asked about facts, which nobody signed", remedy="give it with --iso OUT.iso")
         context.exit(verify_host(session, HostRequest(host, host_iso, trust, session.tmpdir, time)))
     if iso is None or host_iso is not None:
         raise UsageError("say what to verify", remedy="name an ISO, or an installed Node's root with --host [ROOT]")

@@ -146,7 +146,7 @@ def open_input(path: Path) -> int:
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         os.close(fd)
-        raise UsageError("this is not a file", where=str(path), remedy="name an ISO file")
+        raise UsageError("this is not a file", where=str(path), remedy="name a regular file or a device")
     return fd
 
 

@@ -60,13 +60,16 @@ class TestResults:
         return document
 
 
+_REMEDY = f"give results of the schema {SCHEMA}; docs/how-to/attest-tests.md shows them"
+
+
 def parse(data: bytes, *, where: str) -> TestResults:
     """Results of the schema ``respin.test-results/1``; at least one test, each with a name of its own.
 
     Raises MalformedError.
     """
     value = strictjson.decode(data, where=where, limit=LIMITS.manifest)
-    fields = Fields(value, where=where, finding=FINDING)
+    fields = Fields(value, where=where, finding=FINDING, remedy=_REMEDY)
     schema = fields.text("schema")
     if schema != SCHEMA:
         raise fields.bad(f"is {schema!r}, not {SCHEMA!r}", "schema")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from respin.digest import sha256_view
-from respin.errors import UnsupportedError, VerificationError
+from respin.errors import UnsupportedError, UsageError, VerificationError
 from respin.formats.iso9660.image import IsoImage
 from respin.node.base import NOT_VERIFIED, BaseClaim, claim_given, verify_base
 from respin.node.image import Identity, identify_anyway, open_readable
@@ -55,7 +55,7 @@ def prove(request: ProofRequest, fd: int, iso: IsoImage, trust: Optional[TrustSt
     Raises UsageError for a request that makes no sense, VerificationError when it does not hold, PolicyError for a Node
     that is older than the trust store accepts.
     """
-    claim = _claim(request, trust)
+    claim = _claim(request, trust, respun=is_respun(iso))
     if claim is not None:
         digest = verify_base(fd, request.iso, claim, progress).claim.sha256
         if trust is not None:
@@ -66,9 +66,15 @@ def prove(request: ProofRequest, fd: int, iso: IsoImage, trust: Optional[TrustSt
     return _respun(request, iso, progress)
 
 
-def _claim(request: ProofRequest, trust: Optional[TrustStore]) -> Optional[BaseClaim]:
+def _claim(request: ProofRequest, trust: Optional[TrustStore], *, respun: bool) -> Optional[BaseClaim]:
     if request.checksum is None and request.sha256 is None:
         return None
+    if respun:
+        raise UsageError(
+            "this ISO was respun: no CHECKSUM or digest of the vendor's is about it",
+            where=str(request.iso),
+            remedy="leave out --base-checksum and --base-sha256; by --trust it is verified as a whole",
+        )
     with Workspace(request.tmpdir) as workspace:
         return claim_given(request.checksum, request.sha256, request.iso.name, trust, workspace.path)
 

@@ -126,6 +126,13 @@ def read_descriptors(view: ByteView, first: int = SYSTEM_AREA) -> Tuple[Descript
         found.append(Descriptor(kind, lba, raw))
         if kind is Kind.TERMINATOR:
             return tuple(found)
+    if not found and view.size <= SYSTEM_AREA * BLOCK:
+        raise MalformedError(
+            f"the file ends after {view.size} bytes, before an ISO 9660 image says what it is",
+            where=view.name,
+            remedy="fetch it again; an empty or short file is what is left of a download that failed",
+            finding="truncated",
+        )
     if not found:
         raise UnsupportedError(
             f"this is not an ISO 9660 image: no volume descriptor at block {first}",
