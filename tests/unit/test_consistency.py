@@ -274,4 +274,5 @@ def test_what_no_file_has_is_the_vendors_or_zeros(stock: Path, tmp_path: Path) -
         assert is_clean(tmp_path / "forged")
         found = problem(old, bytes(forged))
         assert found is not None
+        assert found.finding == "not-consistent"
         assert "is not the vendor's" in found.what

@@ -283,7 +283,14 @@ def test_damage_is_malformed_with_exit_code_3(small: bytes, kind: str) -> None:
     assert "test.iso" in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"not an ISO", bytes(100_000)])
+@pytest.mark.parametrize("data", [b"", b"what a server says of its error"])
+def test_what_is_left_of_a_download(data: bytes) -> None:
+    with pytest.raises(MalformedError) as caught:
+        opened(data)
+    assert caught.value.finding == "truncated"
+
+
+@pytest.mark.parametrize("data", [b"not an ISO" * 4000, bytes(100_000)])
 def test_what_is_no_iso(data: bytes) -> None:
     with pytest.raises(UnsupportedError, match="not an ISO 9660 image") as caught:
         opened(data)

@@ -212,7 +212,7 @@ def test_keys_are_added_one_by_one(key_world: KeyWorld, tmp_path: Path) -> None:
         (Role.RPM, "community", ("*",)),
     ]
     assert first == store.keys[0]
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="already"):
         add_key(path, key_world.public("rpm"), Role.RPM, tier="community")
     with pytest.raises(UsageError, match="no tier"):
         add_key(path, key_world.public("unknown"), Role.RPM, tier="emperor")
