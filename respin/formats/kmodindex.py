@@ -69,6 +69,12 @@ def normal(alias: bytes) -> bytes:
     return b"".join([*pieces, alias[at:].replace(b"-", b"_")])
 
 
+def is_indexable(alias: bytes) -> bool:
+    """Whether depmod puts an alias into an index: it leaves out those with a bracket too many and very long ones."""
+    rest = _BRACKETS.sub(b"", alias)
+    return alias.isascii() and len(alias) < _LONGEST_KEY - 1 and b"[" not in rest and b"]" not in rest
+
+
 def _bad(what: str, where: str) -> MalformedError:
     return MalformedError(
         f"this is no index of kernel modules: {what}",

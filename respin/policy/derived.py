@@ -7,9 +7,8 @@ said it did.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Set
+from typing import Any, Iterator
 
-from respin.formats.kernelmodule import module_name
 from respin.node import rpmdb
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, USER_DATABASE
@@ -17,6 +16,7 @@ from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
 from respin.policy.linkercache import judge_linker_cache
+from respin.policy.moduledeps import indexes_called_for, judge_dependencies
 from respin.policy.moduleindex import judge_module_index
 from respin.policy.outcome import DEPMOD_FILES, is_derived
 from respin.policy.recorded import judge_contents, judge_recorded
@@ -49,32 +49,9 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
         )
     if LINKER_CACHE in changed:
         yield from judge_linker_cache(before, after, plan.files)
-    for path in sorted(changed):
+    for path in sorted(changed | indexes_called_for(plan)):
         name = path.rpartition("/")[2]
         if name == "modules.dep":
-            yield from _modules_dep(path, plan, read_file(before, path) or b"", read_file(after, path) or b"")
+            yield from judge_dependencies(path, plan, after)
         elif name in DEPMOD_FILES and is_derived(path, plan):
             yield from judge_module_index(path, plan, after)
-
-
-def _modules_dep(path: str, plan: InstallPlan, before: bytes, after: bytes) -> Iterator[Finding]:
-    old, new = _dependencies(before), _dependencies(after)
-    directory = path.rpartition("/")[0]
-    for name in sorted(old):
-        if new.get(name) != old[name]:
-            yield Finding(
-                "modules", path, f"the dependencies of the vendor's module {name.decode('utf-8', 'replace')} changed"
-            )
-    ours: Set[str] = {planned for planned in plan.files if module_name(planned)}
-    for name in sorted(set(new) - set(old)):
-        full = f"{directory}/{name.decode('utf-8', 'surrogateescape')}"
-        if full not in ours:
-            yield Finding("modules", path, f"{full} is in the index but no plugin brings it")
-        for needed in new[name].split():
-            if needed not in new:
-                yield Finding("modules", path, f"{full} is said to need {needed.decode('utf-8', 'replace')}, no module")
-
-
-def _dependencies(data: bytes) -> Mapping[bytes, bytes]:
-    pairs = (line.partition(b":") for line in data.split(b"\n") if line)
-    return {name: dependencies.strip() for name, _, dependencies in pairs}

@@ -1,7 +1,8 @@
 """The indexes of kernel modules: what modprobe finds for the vendor's modules stays, and plugins add what theirs say.
 
 Nobody vouches for these files. So each of them is read, texts and binary indexes alike, and every entry that is not the
-vendor's has to follow from a module that a plugin ships. Depends on nothing that depmod does in its own order.
+vendor's has to follow from a module that a plugin ships; those by which that is found have to be there. Depends on
+nothing that depmod does in its own order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
 from respin.formats.kernelmodule import KernelModule, module_name, read_module
-from respin.formats.kmodindex import normal, read_index
+from respin.formats.kmodindex import is_indexable, normal, read_index
 from respin.node.paths import read_file
 from respin.plan import InstallPlan
 from respin.policy.findings import Finding
@@ -37,19 +38,35 @@ def judge_module_index(path: str, plan: InstallPlan, after: RootTree[Any]) -> It
         before = _BUILTIN[name](plan.node.root, directory)
     for item in sorted(before - now)[:1]:
         yield Finding(_FINDING, path, f"it no longer has the vendor's entry {_shown(item)}", _REMEDY)
-    own = {
-        one: read_module(read_file(after, one) or b"", one, f"{after.view.name}:{one}")
-        for one in plan.files
-        if one.startswith(f"{directory}/") and module_name(one)
-    }
+    own = own_modules(plan, after, directory)
+    listed = read_file(after, f"{directory}/modules.dep") or b""
     allowed = _ALLOWED[name](own) if name in _ALLOWED else set()
     if name == "modules.dep.bin":
-        allowed = _dependencies(own, directory, read_file(after, f"{directory}/modules.dep") or b"")
+        allowed = _dependencies(own, directory, listed)
         keys = [item[0] for item in now]
         if len(set(keys)) != len(keys):
             yield Finding(_FINDING, path, "it names several places for one module", _REMEDY)
     for item in sorted(now - before - allowed)[:1]:
         yield Finding(_FINDING, path, f"it has the entry {_shown(item)}, which no plugin's module calls for", _REMEDY)
+    if name in _WANTED:
+        # Of two modules of one name depmod lists one.
+        lines = {line.partition(b":")[0] for line in listed.split(b"\n")}
+        there = {one: own[one] for one in own if _bytes(one[len(directory) + 1 :]) in lines}
+        wanted = (
+            allowed if name == "modules.dep.bin" else {item for item in _ALLOWED[name](there) if _WANTED[name](item)}
+        )
+        for item in sorted(wanted - now)[:1]:
+            what = f"it lacks the entry {_shown(item)}, which a plugin's module calls for"
+            yield Finding(_FINDING, path, what, _REMEDY)
+
+
+def own_modules(plan: InstallPlan, after: RootTree[Any], directory: str) -> Mapping[str, KernelModule]:
+    """What the plugins' modules below ``directory`` say, by path. Raises MalformedError for what is none."""
+    return {
+        one: read_module(read_file(after, one) or b"", one, f"{after.view.name}:{one}")
+        for one in plan.files
+        if one.startswith(f"{directory}/") and module_name(one)
+    }
 
 
 def _items(data: "bytes | None", where: str) -> Items:
@@ -124,6 +141,13 @@ _ALLOWED: Dict[str, Allowed] = {
     "modules.softdep": _lines("softdep {name} {value}", lambda module: module.softdeps),
     "modules.weakdep": _lines("weakdep {name} {value}", lambda module: module.weakdeps),
     "modules.devname": _lines("{name} {value}", _devices),
+}
+# What there must be: of exported symbols and devices depmod takes one module's where several have them.
+_WANTED: Dict[str, Callable[[Tuple[bytes, ...]], bool]] = {
+    "modules.alias": lambda item: b"\n" not in item[0],
+    "modules.alias.bin": lambda item: is_indexable(item[0]),
+    "modules.dep.bin": lambda item: True,
+    "modules.softdep": lambda item: b"\n" not in item[0],
 }
 
 
