@@ -11,7 +11,7 @@ from typing import Any, Iterator
 
 from respin.node import rpmdb
 from respin.node.paths import read_file
-from respin.node.places import LINKER_CACHE, USER_DATABASE
+from respin.node.places import LINKER_CACHE, PROGRAM_DIRECTORIES, USER_DATABASE
 from respin.plan import InstallPlan
 from respin.policy import userdb
 from respin.policy.findings import Finding
@@ -21,6 +21,7 @@ from respin.policy.moduleindex import judge_module_index
 from respin.policy.outcome import DEPMOD_FILES, is_derived
 from respin.policy.recorded import judge_contents, judge_recorded
 from respin.root.delta import Change, Delta
+from respin.root.derived import changes_linker_cache
 from respin.roottree import RootTree
 
 
@@ -47,11 +48,15 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
             groups=plan.declared("groups"),
             vendor_groups=vendor_groups,
         )
-    if LINKER_CACHE in changed:
-        yield from judge_linker_cache(before, after, plan.files)
+    if LINKER_CACHE in changed or (any(changes_linker_cache(path) for path in changed) and _has_ldconfig(before)):
+        yield from judge_linker_cache(plan, after)
     for path in sorted(changed | indexes_called_for(plan)):
         name = path.rpartition("/")[2]
         if name == "modules.dep":
             yield from judge_dependencies(path, plan, after)
         elif name in DEPMOD_FILES and is_derived(path, plan):
             yield from judge_module_index(path, plan, after)
+
+
+def _has_ldconfig(root: RootTree[Any]) -> bool:
+    return any(root.resolve(f"{directory}/ldconfig") is not None for directory in PROGRAM_DIRECTORIES)

@@ -22,6 +22,11 @@ _LIBRARY = re.compile(r"^(?:/usr(?:/local)?)?/lib(?:32|64|x32)?/(?:.*/)?[^/]+\.s
 _LOADER_CONFIGURATION = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d/*")
 
 
+def changes_linker_cache(path: str) -> bool:
+    """Whether a change of ``path`` may be one of what the loader's cache says."""
+    return bool(_LIBRARY.match(path)) or any(fnmatch.fnmatchcase(path, one) for one in _LOADER_CONFIGURATION)
+
+
 class Regenerator:
     """Runs the Node's depmod and ldconfig where a delta calls for it."""
 
@@ -55,10 +60,7 @@ class Regenerator:
     def _libraries_changed(self, delta: Delta) -> bool:
         if not os.path.lexists(f"{self._scratch.lower}/etc/ld.so.cache"):
             return False
-        return any(
-            _LIBRARY.match(entry.path) or any(fnmatch.fnmatchcase(entry.path, p) for p in _LOADER_CONFIGURATION)
-            for entry in delta
-        )
+        return any(changes_linker_cache(entry.path) for entry in delta)
 
     def _depmod(self, release: str) -> None:
         if self._execute("depmod", ("depmod", release)):
