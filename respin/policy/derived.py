@@ -20,6 +20,7 @@ from respin.policy.moduledeps import indexes_called_for, judge_dependencies
 from respin.policy.moduleindex import judge_module_index
 from respin.policy.outcome import DEPMOD_FILES, is_derived
 from respin.policy.recorded import judge_contents, judge_recorded
+from respin.policy.unitlinks import judge_unit_links
 from respin.root.delta import Change, Delta
 from respin.root.derived import changes_linker_cache
 from respin.roottree import RootTree
@@ -48,6 +49,7 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
             groups=plan.declared("groups"),
             vendor_groups=vendor_groups,
         )
+    yield from judge_unit_links(plan, delta, after)
     if LINKER_CACHE in changed or (any(changes_linker_cache(path) for path in changed) and _has_ldconfig(before)):
         yield from judge_linker_cache(plan, after)
     for path in sorted(changed | indexes_called_for(plan)):

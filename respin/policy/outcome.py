@@ -9,13 +9,13 @@ from typing import Iterator, Mapping
 
 from respin.formats import capability
 from respin.node.places import LINKER_CACHE, MODULES, USER_DATABASE
-from respin.node.profile import UNIT_DIRECTORIES
 from respin.node.selinux import without_label
 from respin.node.treediff import attributes
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.factory import Factory
 from respin.policy.findings import Finding
 from respin.policy.preflight import protected
+from respin.policy.unitlinks import is_unit_link, is_unit_link_directory
 from respin.root.delta import Attributes, Change, Delta, Entry, Kind
 from respin.safepath import parents, show
 
@@ -83,21 +83,6 @@ def is_derived(path: str, plan: InstallPlan) -> bool:
     )
 
 
-def is_unit_link(entry: Entry, plan: InstallPlan) -> bool:
-    """Whether ``entry`` is a link by which a declared unit of a plugin is enabled."""
-    directory, _, name = entry.path.rpartition("/")
-    parent, _, folder = directory.rpartition("/")
-    return (
-        entry.kind is Kind.SYMLINK
-        and parent in UNIT_DIRECTORIES
-        and folder.endswith((".wants", ".requires"))
-        and name in plan.declared("units")
-        and entry.new is not None
-        and (entry.new.target or "").rsplit("/", 1)[-1] == name
-        and any(f"{base}/{name}" in plan.files for base in UNIT_DIRECTORIES)
-    )
-
-
 def is_implied_directory(entry: Entry, plan: InstallPlan) -> bool:
     """Whether ``entry`` is a directory that no package owns and rpm made to put a plugin's file there."""
     new = entry.new
@@ -109,18 +94,6 @@ def is_implied_directory(entry: Entry, plan: InstallPlan) -> bool:
         {},
     )
     return plain and any(path.startswith(entry.path + "/") for path in plan.files)
-
-
-def is_unit_link_directory(entry: Entry) -> bool:
-    """Whether ``entry`` is a directory made to hold such a link."""
-    directory, _, folder = entry.path.rpartition("/")
-    return (
-        entry.kind is Kind.DIRECTORY
-        and directory in UNIT_DIRECTORIES
-        and folder.endswith((".wants", ".requires"))
-        and entry.new is not None
-        and (entry.new.mode, entry.new.uid, entry.new.gid, without_label(entry.new)) == (0o755, 0, 0, {})
-    )
 
 
 def _derived(entry: Entry, plan: InstallPlan) -> Iterator[Finding]:

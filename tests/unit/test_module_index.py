@@ -18,6 +18,7 @@ from respin.policy.derived import judge_derived
 from respin.policy.moduledeps import judge_dependencies
 from respin.policy.moduleindex import judge_module_index
 from respin.policy.outcome import DEPMOD_FILES
+from respin.root.delta import Delta
 
 RELEASE = "6.1.0-test"
 TOP = f"/lib/modules/{RELEASE}"
@@ -187,7 +188,7 @@ def test_a_driver_that_no_index_names(vendor: Root, tmp_path: Path) -> None:
         if (vendor.path / TOP[1:] / name).exists():
             (after.path / TOP[1:] / name).write_bytes((vendor.path / TOP[1:] / name).read_bytes())
     assert any("not in the index" in one for one in listed(vendor, after))
-    delta: Any = SimpleNamespace(entries=[])
+    delta = Delta(())
     wanted = plan(vendor, PLUGIN)
     wanted.database = SimpleNamespace(backend="sqlite", file="/none", files=())
     wanted.rpms, wanted.declared = (), lambda effect: ()

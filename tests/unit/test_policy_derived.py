@@ -151,7 +151,8 @@ def test_a_plugins_library_under_a_name_that_is_not_its_own(world: World) -> Non
     for name in (b"libtss2-esys.so.0", b"libother.so.1"):
         for path in (OWN.path, b"/usr/lib/libother.so"):
             (found,) = world.judge([LIBC], ordered(CacheEntry(name, path, 0x303, 0), OWN, LIBC))
-            assert found.startswith("undeclared-effect") and "whose own name is" in found
+            assert found.startswith("undeclared-effect")
+            assert "whose own name is" in found
     assert world.judge([LIBC], [OWN, CacheEntry(b"libother.so.3", b"/usr/lib/libother.so", 0x303, 0), LIBC]) == []
 
 
