@@ -6,14 +6,13 @@ Times are set by rule and compared with the delta, capabilities in :mod:`respin.
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import stat
 from typing import Any, Iterator, Mapping, Tuple
 
 from respin.byteview import chunks
 from respin.errors import UnsupportedError
 from respin.formats.rpmfile import FileEntry
-from respin.node.paths import read_file, real_parent
+from respin.node.paths import read_file, real_path
 from respin.plan import InstallPlan, PlannedFile
 from respin.policy.findings import Finding
 from respin.policy.settings import judge_settings
@@ -21,6 +20,7 @@ from respin.roottree import RootTree, TreeInode
 
 Ids = Mapping[str, int]
 _STATE = ("/var/", "/run/")
+_FILLED = (*_STATE, "/tmp/")
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512")
 
 
@@ -44,14 +44,20 @@ def judge_content(plan: InstallPlan, after: RootTree[Any]) -> Iterator[Finding]:
 def _like_its_ghost(path: str, inode: TreeInode, plan: InstallPlan, after: RootTree[Any], ids: Tuple[Ids, Ids]) -> bool:
     """Whether what a scriptlet made of a %ghost may be there: nothing that runs or configures, no more rights.
 
-    Nobody signed what is in it. So it is state below /var, or empty; a link leads to what was there or is a plugin's.
+    Nobody signed what is in it. So it is state below /var, or empty. A link leads, over whatever links, to what was
+    there or is signed; from elsewhere not into /var, where the vendor's directories fill up with what nobody signed.
     """
     entry = plan.files[path].entry
     if (inode.uid, inode.gid) != (ids[0].get(entry.user), ids[1].get(entry.group)):
         return False
     if stat.S_ISLNK(inode.mode):
-        target = real_parent(after, posixpath.normpath(posixpath.join(posixpath.dirname(path), after.readlink(inode))))
-        return target == "/dev/null" or target in plan.files or plan.node.root.resolve(target) is not None
+        target = real_path(after, path)
+        if f"{target}/".startswith(_FILLED) and not path.startswith(_STATE):
+            return False
+        planned = plan.files.get(target)
+        if planned is not None:
+            return not planned.entry.is_ghost
+        return target == "/dev/null" or plan.node.root.lookup(target) is not None
     if stat.S_IFMT(inode.mode) != stat.S_IFMT(entry.mode) or stat.S_IMODE(inode.mode) & ~stat.S_IMODE(entry.mode):
         return False
     if not stat.S_ISREG(inode.mode):

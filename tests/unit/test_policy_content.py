@@ -33,6 +33,19 @@ def inode(mode: int, size: int = 0, uid: int = 0, target: str = "") -> Any:
     return SimpleNamespace(mode=mode, size=size, uid=uid, gid=0, mtime=0, target=target, is_file=False, rdev=0)
 
 
+def linked(made: Dict[str, Any]) -> List[str]:
+    """Which of these ghosts may not be what they are."""
+    fields = dict.fromkeys(FileEntry.__dataclass_fields__)
+    fields.update(
+        mode=stat.S_IFREG | 0o644, user="root", group="root", size=3, mtime=1, flags=64, linkto="", digest="x"
+    )
+    ghost: Any = SimpleNamespace(**{**fields, "is_ghost": True, "digest_algorithm": "sha256"})
+    files = {path: SimpleNamespace(entry=ghost, nevra="p-1-1") for path in made}
+    vendor = Root({"/usr/bin/vendor": inode(0o100755)})
+    plan: Any = SimpleNamespace(files=files, node=SimpleNamespace(root=vendor))
+    return [one.place for one in judge_content(plan, Root({**vendor.files, **made}))]  # type: ignore[arg-type]
+
+
 def found(path: str, made: Any, *, mode: int = stat.S_IFREG | 0o755, other: Optional[str] = None) -> List[str]:
     fields = dict.fromkeys(FileEntry.__dataclass_fields__)
     fields.update(path=path, mode=mode, user="root", group="root", size=3, mtime=1, flags=64, linkto="", digest="x")
@@ -42,7 +55,9 @@ def found(path: str, made: Any, *, mode: int = stat.S_IFREG | 0o755, other: Opti
     after = Root({path: made})
     if other is not None:
         files[other] = SimpleNamespace(entry=shipped, nevra="p-1-1")
-    plan: Any = SimpleNamespace(files=files, node=SimpleNamespace(root=Root({"/usr/bin/vendor": inode(0o100755)})))
+    there = {"/usr/bin/vendor": 0o100755, "/var/lib/vendor": 0o40755, "/tmp": 0o41777}
+    vendor = Root({path: inode(mode) for path, mode in there.items()})
+    plan: Any = SimpleNamespace(files=files, node=SimpleNamespace(root=vendor))
     findings = list(judge_content(plan, after))  # type: ignore[arg-type]
     return [one.id for one in findings if one.place == path]
 
@@ -59,6 +74,8 @@ def found(path: str, made: Any, *, mode: int = stat.S_IFREG | 0o755, other: Opti
         ("/var/lib/ghost/device", inode(stat.S_IFBLK | 0o644)),
         ("/etc/ghost", inode(stat.S_IFLNK | 0o777, 9, target="/tmp/evil")),
         ("/etc/ghost", inode(stat.S_IFLNK | 0o777, 9, target="nowhere")),
+        ("/etc/cron.d/ghost", inode(stat.S_IFLNK | 0o777, 9, target="/var/lib/vendor")),
+        ("/etc/cron.d", inode(stat.S_IFLNK | 0o777, 9, target="../tmp")),
     ],
 )
 def test_what_a_ghost_may_not_become(path: str, made: Any) -> None:
@@ -78,3 +95,19 @@ def test_what_a_ghost_may_not_become(path: str, made: Any) -> None:
 )
 def test_what_a_ghost_may_become(path: str, made: Any) -> None:
     assert found(path, made, other="/usr/libexec/own") == []
+
+
+@pytest.mark.parametrize("path", ["/etc/cron.d/ghost", "/var/lib/ghost/current"])
+@pytest.mark.parametrize("target", ["/var/lib/ghost/state", "/etc/alternatives/ghost"])
+def test_a_ghost_that_leads_to_another_one(path: str, target: str) -> None:
+    """State that may hold anything would be read as configuration."""
+    state = inode(stat.S_IFREG | 0o644, 100)
+    found = linked({path: inode(stat.S_IFLNK | 0o777, 9, target=target), target: state})
+    assert path in found
+
+
+def test_links_of_alternatives() -> None:
+    """A chain of ghosts that ends at a program which is signed."""
+    chain = ("/usr/bin/ghost", "/etc/alternatives/ghost", "/usr/bin/vendor")
+    links = {one: inode(stat.S_IFLNK | 0o777, 9, target=other) for one, other in zip(chain, chain[1:])}
+    assert linked(links) == []
