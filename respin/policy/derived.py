@@ -13,7 +13,7 @@ from respin.node import rpmdb
 from respin.node.paths import read_file
 from respin.node.places import LINKER_CACHE, PROGRAM_DIRECTORIES, USER_DATABASE
 from respin.plan import InstallPlan
-from respin.policy import userdb
+from respin.policy import accounts, userdb
 from respin.policy.findings import Finding
 from respin.policy.linkercache import judge_linker_cache
 from respin.policy.moduledeps import indexes_called_for, judge_dependencies
@@ -40,6 +40,7 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
         yield from judge_contents(old, new, wanted, file)
     group_lines = (read_file(before, "/etc/group") or b"").decode("utf-8", "surrogateescape").split("\n")
     vendor_groups = {fields[2]: fields[0] for fields in (line.split(":") for line in group_lines) if len(fields) > 2}
+    named = accounts.shells(plan, after)
     for path in sorted(changed & set(USER_DATABASE)):
         yield from userdb.judge(
             path,
@@ -48,7 +49,9 @@ def judge_derived(plan: InstallPlan, delta: Delta, after: RootTree[Any], scratch
             users=plan.declared("users"),
             groups=plan.declared("groups"),
             vendor_groups=vendor_groups,
+            shells=named,
         )
+    yield from accounts.judge_pairs(plan, after)
     yield from judge_unit_links(plan, delta, after)
     if LINKER_CACHE in changed or (any(changes_linker_cache(path) for path in changed) and _has_ldconfig(before)):
         yield from judge_linker_cache(plan, after)
