@@ -27,9 +27,9 @@ def replay(output: SquashfsImage, base: SquashfsImage, path: str, same: Sequence
     mine, theirs = output.file(path), base.file(path)
     grown = mine.size > theirs.size
     blocks: Dict[int, Encoded] = {}
-    for number, block in enumerate(mine.blocks):
-        if not same[number]:
-            blocks[number] = Encoded(output.view.read(block.offset, block.stored_size), mine.blocks.sizes[number])
+    for number in (number for number, alike in enumerate(same[: len(mine.blocks)]) if not alike):
+        block = mine.blocks[number]
+        blocks[number] = Encoded(output.view.read(block.offset, block.stored_size), mine.blocks.sizes[number])
     fragment = None if grown or all(same[len(mine.blocks) :]) else _fragment(output, mine, base, theirs)
 
     def pack(position: int, content: bytes, _store: bool) -> bytes:
