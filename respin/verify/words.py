@@ -129,5 +129,5 @@ def changes(delta: Delta, growth: Optional[Growth]) -> str:
         grown = f"; its file system was grown from {megabytes(growth.old_size)} to {megabytes(growth.new_size)}"
     return (
         f"{found['added']} paths added, {found['changed']} changed, {found['removed']} removed, all as declared"
-        f" (slack that no name reaches is not judged){grown}"
+        f" (slack inside of metadata is not judged){grown}"
     )
