@@ -36,7 +36,7 @@ def read_shared_object(view: ByteView) -> Optional[SharedObject]:
 
 def _read(view: ByteView) -> Optional[SharedObject]:
     head = view.read(0, min(64, view.size))
-    if head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
+    if len(head) < 52 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
     order, wide = "<" if head[5] == 1 else ">", head[4] == 2
     kind, machine = struct.unpack_from(order + "HH", head, 16)
