@@ -32,6 +32,7 @@ class Limits(NamedTuple):
     erofs_directory: int = 64 * MiB
     erofs_depth: int = 256
     content: int = 16 * GiB  # of a file in a root image that is hashed; half a minute
+    changed_blocks: int = 1 * GiB  # as they are stored, of a root image that is compared with the vendor's
     small_file: int = 16 * MiB  # files that are read whole: configurations, version files, modules indexes
     boot_configuration: int = 1 * MiB
     kernel_module: int = 256 * MiB  # unpacked

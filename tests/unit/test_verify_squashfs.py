@@ -10,8 +10,9 @@ from typing import Callable
 import pytest
 
 from respin.byteview import BytesView
-from respin.errors import MalformedError, RespinError
-from respin.formats.squashfs import SquashfsImage
+from respin.errors import MalformedError, RespinError, UnsupportedError
+from respin.formats.squashfs import SquashfsImage, splice_file
+from respin.formats.squashfs import replay as replay_module
 from respin.formats.squashfs.changes import Changes, Encoded
 from respin.formats.squashfs.inode import read_block_list, read_inode
 from respin.formats.squashfs.lookup import STORED_BIT
@@ -20,6 +21,7 @@ from respin.formats.squashfs.mountable import require_mountable
 from respin.formats.squashfs.splice import spliced
 from respin.formats.squashfs.tables import pack_metadata
 from respin.formats.squashfs.xattr import Xattrs
+from respin.limits import LIMITS
 from respin.progress import SILENT
 from respin.verify.squashfs import compare_squashfs
 from tests.support.images import KiB, build_squashfs
@@ -56,6 +58,18 @@ def test_what_another_compressor_made_of_the_same_is_accepted(vendors: bytes) ->
     assert compare_squashfs(opened(joined(vendors, result.segments)), base, INNER, SILENT) == [
         *(True, True, False, True, True)
     ]
+
+
+def test_more_changes_than_fit_into_memory(vendors: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes the image decides how many blocks differ; they are held in memory."""
+    base = opened(vendors)
+    changed = {number: os.urandom(BLOCK) for number in range(5)}
+    forged = opened(joined(vendors, splice_file(base, INNER, changed).segments))
+    assert compare_squashfs(forged, base, INNER, SILENT) == [False] * 5
+    monkeypatch.setattr(replay_module, "LIMITS", LIMITS._replace(changed_blocks=5 * BLOCK - 1))
+    with pytest.raises(UnsupportedError) as caught:
+        compare_squashfs(forged, base, INNER, SILENT)
+    assert caught.value.finding == "too-large"
 
 
 def metadata(content: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Sequence
 
+from respin.errors import UnsupportedError
 from respin.formats.squashfs.changes import ChangedFragment, Changes, Encoded
 from respin.formats.squashfs.decodable import require_decodable
 from respin.formats.squashfs.image import SquashfsFile, SquashfsImage
@@ -16,18 +17,28 @@ from respin.formats.squashfs.lookup import STORED_BIT
 from respin.formats.squashfs.metadata import malformed, read_metadata_block
 from respin.formats.squashfs.splice import SplicedSquashfs, spliced
 from respin.formats.squashfs.superblock import METADATA_SIZE
+from respin.limits import LIMITS
 
 
 def replay(output: SquashfsImage, base: SquashfsImage, path: str, same: Sequence[bool]) -> SplicedSquashfs:
     """The image that :func:`splice_file` makes of ``base`` if changed blocks are stored as ``output`` has them.
 
     ``same`` tells of each block of the file at ``path`` whether both images store it as the same bytes. Raises
-    MalformedError where a metadata block of ``output`` does not hold what it must.
+    MalformedError where a metadata block of ``output`` does not hold what it must, UnsupportedError if more differs than
+    fits into memory.
     """
     mine, theirs = output.file(path), base.file(path)
     grown = mine.size > theirs.size
     blocks: Dict[int, Encoded] = {}
-    for number in (number for number, alike in enumerate(same[: len(mine.blocks)]) if not alike):
+    changed = [number for number, alike in enumerate(same[: len(mine.blocks)]) if not alike]
+    stored = sum(mine.blocks[number].stored_size for number in changed)
+    if stored > LIMITS.changed_blocks:  # they are held in memory, as by a build
+        raise UnsupportedError(
+            f"blocks with {stored} bytes differ from the vendor's, more than the limit of {LIMITS.changed_blocks}",
+            where=output.view.name,
+            finding="too-large",
+        )
+    for number in changed:
         block = mine.blocks[number]
         blocks[number] = Encoded(output.view.read(block.offset, block.stored_size), mine.blocks.sizes[number])
     fragment = None if grown or all(same[len(mine.blocks) :]) else _fragment(output, mine, base, theirs)
