@@ -24,8 +24,8 @@ def replay(output: SquashfsImage, base: SquashfsImage, path: str, same: Sequence
     """The image that :func:`splice_file` makes of ``base`` if changed blocks are stored as ``output`` has them.
 
     ``same`` tells of each block of the file at ``path`` whether both images store it as the same bytes. Raises
-    MalformedError where a metadata block of ``output`` does not hold what it must, UnsupportedError if more differs than
-    fits into memory.
+    MalformedError where a metadata block of ``output`` does not hold what it must, UnsupportedError for more changes
+    than fit into memory.
     """
     mine, theirs = output.file(path), base.file(path)
     grown = mine.size > theirs.size
